@@ -1,4 +1,4 @@
-//! Nodes on a slow disk: a log store that takes bytes at a bounded rate.
+//! Nodes on a slow disk: a log store whose writes have a limited rate.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -9,16 +9,16 @@ use synod_runtime::Stores;
 use synod_storage::{Batch, BootId, LogOp, LogStore, StorageError, StoredGroup};
 use synod_types::GroupId;
 
-/// Time that the slow disk needs for a sync, in addition to that for its bytes.
+/// Latency of a sync of the slow disk, in addition to the transfer time of its bytes.
 const SYNC: Duration = Duration::from_millis(5);
 
-/// A log store whose commits take as long as the disk needs for their bytes.
-struct Slow {
+/// A log store whose commits take at least as long as they would on the slow disk.
+struct SlowLog {
     log: Box<dyn LogStore>,
     bytes_per_second: u64,
 }
 
-impl LogStore for Slow {
+impl LogStore for SlowLog {
     fn boot_id(&self) -> BootId {
         self.log.boot_id()
     }
@@ -28,15 +28,15 @@ impl LogStore for Slow {
     }
 
     fn commit(&mut self, batch: &Batch) -> Result<(), StorageError> {
-        let until = Instant::now() + SYNC + self.time_for(bytes_of(batch));
+        let until = Instant::now() + SYNC + self.transfer_time(bytes_of(batch));
         self.log.commit(batch)?;
         std::thread::sleep(until.saturating_duration_since(Instant::now()));
         Ok(())
     }
 }
 
-impl Slow {
-    fn time_for(&self, bytes: usize) -> Duration {
+impl SlowLog {
+    fn transfer_time(&self, bytes: usize) -> Duration {
         Duration::from_secs_f64(bytes as f64 / self.bytes_per_second as f64)
     }
 }
@@ -53,7 +53,7 @@ fn bytes_of(batch: &Batch) -> usize {
 /// Runs a node on a slow disk until it is killed.
 pub(crate) fn serve(file: &Path, bytes_per_second: u64) -> ExitCode {
     let slow = |stores: Stores| Stores {
-        log: Box::new(Slow { log: stores.log, bytes_per_second }),
+        log: Box::new(SlowLog { log: stores.log, bytes_per_second }),
         ..stores
     };
     let settings = Layer::from_file(file)

@@ -27,7 +27,7 @@ struct Write {
     bytes: usize,
 }
 
-/// Writers against one cluster. They stop when this is dropped.
+/// Clients of one cluster: writers and readers. They stop when this is dropped.
 pub(crate) struct Load {
     runtime: Runtime,
     channels: Vec<Channel>,
@@ -37,7 +37,7 @@ pub(crate) struct Load {
 
 #[derive(Default)]
 struct Shared {
-    /// Part of the keys, so that two loads have no key in common.
+    /// Number of this load, a part of its keys: two loads have no key in common.
     name: u64,
     writes: Mutex<Vec<Write>>,
     /// Number of ended writes of the steady load.
@@ -68,11 +68,11 @@ impl Load {
         Self::on(&mut tokio::runtime::Builder::new_multi_thread(), ports)
     }
 
-    /// Returns clients of the lowest priority, which use only spare processor time: in production they
-    /// run on other machines.
+    /// Returns clients whose threads have the lowest priority, so that they use only spare processor time: in
+    /// production, clients run on other machines.
     pub(crate) fn in_background(ports: &[u16]) -> Self {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
-        // On Linux the priority is the thread's own.
+        // On Linux, `nice` changes the priority of the calling thread only.
         builder.on_thread_start(|| _ = rustix::process::nice(19));
         Self::on(&mut builder, ports)
     }
@@ -139,7 +139,7 @@ impl Load {
             self.runtime.spawn(async move {
                 while !shared.stop.load(Ordering::Relaxed) {
                     if !steady_write(client.clone(), Arc::clone(&shared), size).await {
-                        // Do not spin on a node that rejects writes at once.
+                        // Wait before the next write, because the node may reject writes at once.
                         tokio::time::sleep(Duration::from_millis(20)).await;
                     }
                 }
@@ -220,23 +220,28 @@ impl Load {
             .unwrap_or(TIMEOUT)
     }
 
-    /// Returns the time from `since` until throughput has recovered: in each later window of two
-    /// seconds it is at least `goal` bytes per second. Measures for the time `most`; `None` if
+    /// Returns the time from `since` until throughput has recovered: from then on, it is at least `goal` bytes
+    /// per second in every window of two seconds. Measures until `limit` has passed, and returns `None` if
     /// throughput has not recovered by then.
-    pub(crate) fn back_after(&self, since: Instant, goal: f64, most: Duration) -> Option<Duration> {
+    pub(crate) fn recovery_time(
+        &self,
+        since: Instant,
+        goal: f64,
+        limit: Duration,
+    ) -> Option<Duration> {
         const WINDOW: Duration = Duration::from_secs(2);
         const STEP: Duration = Duration::from_millis(100);
-        let until = since + most;
+        let until = since + limit;
         std::thread::sleep(until.saturating_duration_since(Instant::now()));
-        let windows = (most - WINDOW).as_millis() / STEP.as_millis();
-        let mut back = Duration::ZERO;
+        let windows = (limit - WINDOW).as_millis() / STEP.as_millis();
+        let mut recovered = Duration::ZERO;
         for window in 0..=windows as u32 {
             let from = since + STEP * window;
             if self.rate(from, from + WINDOW) < goal {
-                back = STEP * (window + 1);
+                recovered = STEP * (window + 1);
             }
         }
-        (back + WINDOW <= most).then_some(back)
+        (recovered + WINDOW <= limit).then_some(recovered)
     }
 
     fn within(&self, from: Instant, to: Instant) -> Vec<Write> {
@@ -253,7 +258,7 @@ impl Drop for Load {
 
 /// Writes once; returns whether the write was acknowledged.
 async fn write(mut client: KvClient<Channel>, shared: Arc<Shared>, bytes: usize) -> bool {
-    let begun = Instant::now();
+    let started = Instant::now();
     // Only a thousand keys: the state stays small, so that the log dominates the measurement.
     let key = shared.keys.fetch_add(1, Ordering::Relaxed) % 1000;
     let key = format!("load/{}/{key:03}", shared.name);
@@ -262,7 +267,7 @@ async fn write(mut client: KvClient<Channel>, shared: Arc<Shared>, bytes: usize)
     let acknowledged = client.put(request).await.is_ok();
     if acknowledged {
         let ended = Instant::now();
-        let write = Write { ended, took: ended - begun, bytes };
+        let write = Write { ended, took: ended - started, bytes };
         shared.writes.lock().expect("no writer panics").push(write);
     }
     acknowledged
@@ -282,20 +287,20 @@ pub(crate) fn read_all_request(serializable: bool) -> pb::RangeRequest {
     pb::RangeRequest { key, range_end, serializable, ..Default::default() }
 }
 
-/// Reads every key of a node and drops the reply undecoded, to measure the node and not this client on
-/// the same machine.
+/// Reads every key of a node. Drops the reply without decoding it, because decoding would take processor time
+/// from the node, which runs on the same machine.
 async fn read_all(client: &mut Grpc<Channel>, serializable: bool) -> Result<(), Status> {
     client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
     let request = tonic::Request::new(read_all_request(serializable));
     let path = PathAndQuery::from_static("/etcdserverpb.KV/Range");
-    client.unary(request, path, Dropping).await.map(drop)
+    client.unary(request, path, DropReplies).await.map(drop)
 }
 
 /// A codec that encodes requests and drops replies.
 #[derive(Clone, Copy, Default)]
-struct Dropping;
+struct DropReplies;
 
-impl Codec for Dropping {
+impl Codec for DropReplies {
     type Encode = pb::RangeRequest;
     type Decode = ();
     type Encoder = Self;
@@ -310,7 +315,7 @@ impl Codec for Dropping {
     }
 }
 
-impl Encoder for Dropping {
+impl Encoder for DropReplies {
     type Item = pb::RangeRequest;
     type Error = Status;
 
@@ -319,7 +324,7 @@ impl Encoder for Dropping {
     }
 }
 
-impl Decoder for Dropping {
+impl Decoder for DropReplies {
     type Item = ();
     type Error = Status;
 

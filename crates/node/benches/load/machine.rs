@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-/// Does one run in a network namespace with a loopback of `mbit` megabits per second. Returns whether
-/// the goal was met.
+/// Executes one run in a separate network namespace, whose loopback is limited to `mbit` megabits per
+/// second. Returns whether the run met its goal.
 pub(crate) fn run_in_namespace(mbit: u32, run: &str, protocol: &str) -> bool {
     // A bucket of 256 KiB holds the largest packet that a node passes to the kernel at once.
     let script = format!(

@@ -1,7 +1,7 @@
 //! Load on real nodes: bursts, slow links, slow disks, large reads, long logs.
 //!
-//! Each run starts three processes, loads them, and prints one line per protocol: the measurements,
-//! the goal, and whether it was met. `make load` does all runs, `make load ARGS=burst` one run,
+//! Each run starts three nodes, puts load on them, and prints one line per protocol: the measurements, the
+//! goal, and whether it was met. `make load` executes all runs, `make load ARGS=burst` one run,
 //! `make load ARGS='burst --protocol raft'` one protocol.
 //!
 //! A token bucket on the loopback of a separate network namespace limits links (Linux, `unshare` and
@@ -22,18 +22,18 @@ use clap::Parser;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Load real nodes and measure them.
+/// Measure real nodes under load.
 #[derive(Debug, Parser)]
 struct Args {
-    /// Runs to do; all of them by default.
+    /// Runs to execute. Default: all.
     #[arg(value_parser = runs::names())]
     runs: Vec<String>,
 
-    /// Protocols to load; all of them by default.
+    /// Protocol to measure; can be repeated. Default: all.
     #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(support::PROTOCOLS))]
     protocol: Vec<String>,
 
-    /// Do the one run here: the network namespace is prepared.
+    /// Execute the run in this process, whose network namespace is prepared.
     #[arg(long, hide = true)]
     inside: bool,
 

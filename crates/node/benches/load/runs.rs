@@ -43,9 +43,9 @@ pub(crate) const ALL: &[Run] = &[
 const MB: f64 = 1e6;
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// Maximum time from a burst until throughput has recovered.
-const BACK: Duration = Duration::from_secs(5);
+const MAX_RECOVERY: Duration = Duration::from_secs(5);
 /// Time span of the measurement after a burst: more than the timeout of the burst's writes.
-const WATCHED: Duration = Duration::from_secs(20);
+const MEASURED: Duration = Duration::from_secs(20);
 const NODES: [usize; 3] = [0, 1, 2];
 
 /// Returns a parser for the names of runs.
@@ -61,7 +61,7 @@ fn start(protocol: &str) -> Nodes {
     nodes
 }
 
-/// Adds a burst of forty megabytes to a steady load, on links of 200 Mbit/s.
+/// Run `burst`: adds a burst of forty megabytes to a steady load, on links of 200 Mbit/s.
 fn burst(protocol: &str) -> Outcome {
     const WRITES: usize = 40;
     let nodes = start(protocol);
@@ -71,25 +71,25 @@ fn burst(protocol: &str) -> Outcome {
     let now = Instant::now();
     let before = load.rate(now - Duration::from_secs(6), now);
     let burst = load.send_burst(WRITES, 1 << 20);
-    let back = load.back_after(burst.sent, before * 0.9, WATCHED);
+    let recovery = load.recovery_time(burst.sent, before * 0.9, MEASURED);
     let acknowledged = load.acknowledged(burst);
     let amplification = sent(&nodes) / (copies(protocol, 2.0 / 3.0) * load.bytes() as f64);
     let text = format!(
         "{:.1} MB/s before, {}; {acknowledged} of {WRITES} writes of the burst acknowledged, {:.1} % \
          of the other writes failed ({}); {amplification:.2} bytes sent per byte needed",
         before / MB,
-        recovery_text(back, "throughput back", WATCHED),
+        recovery_text(recovery, "throughput recovered", MEASURED),
         100.0 * load.failed_share(),
         load.failed(),
     );
     // The link is too slow to transmit the whole burst within the timeout of all clients.
-    let met = back.is_some_and(|back| back <= BACK)
+    let met = recovery.is_some_and(|recovery| recovery <= MAX_RECOVERY)
         && acknowledged * 4 >= WRITES * 3
         && amplification <= 1.2;
     Outcome { text, met }
 }
 
-/// Pauses a follower for ten seconds under load, on links of 100 Mbit/s.
+/// Run `away`: pauses a follower for ten seconds under load, on links of 100 Mbit/s.
 fn away(protocol: &str) -> Outcome {
     const AWAY: u64 = 10;
     let mut nodes = start(protocol);
@@ -111,30 +111,30 @@ fn away(protocol: &str) -> Outcome {
         let goal = applied(leader);
         goal > 0 && applied(follower) + 50 >= goal
     };
-    let mut back = None;
-    while back.is_none() && since.elapsed() < TIMEOUT {
-        back = caught_up().then(|| since.elapsed());
+    let mut recovery = None;
+    while recovery.is_none() && since.elapsed() < TIMEOUT {
+        recovery = caught_up().then(|| since.elapsed());
         std::thread::sleep(Duration::from_millis(50));
     }
-    // The client's bytes use the loopback, too.
+    // The bytes between clients and nodes use the loopback as well.
     let spare = 100.0 * MB / 8.0 - before * (1.0 + copies(protocol, 0.5));
     let goal = 2.0 * before * AWAY as f64 / spare;
     let text = format!(
         "{:.1} MB/s; paused for {AWAY} s, {} (goal {goal:.1} s); {:.2} bytes sent per byte needed, \
          {} writes failed",
         before / MB,
-        recovery_text(back, "caught up", TIMEOUT),
+        recovery_text(recovery, "caught up", TIMEOUT),
         sent(&nodes) / (copies(protocol, 0.5) * load.bytes() as f64),
         load.failed()
     );
-    Outcome { text, met: back.is_some_and(|back| back.as_secs_f64() <= goal) }
+    Outcome { text, met: recovery.is_some_and(|recovery| recovery.as_secs_f64() <= goal) }
 }
 
-/// Minimum number of complete replies of 24 MB per second, over all readers.
-const LEAST_REPLIES: f64 = 1.0;
+/// Minimum number of complete replies of 24 MB per second, of all readers together.
+const MIN_REPLIES: f64 = 1.0;
 
-/// Lets eight clients read 24 MB each continuously while eight others write; then 64 readers of one
-/// node.
+/// Run `reads`: eight clients read all 24 MB continuously while eight others write; then 64 clients read from
+/// one node.
 fn reads(protocol: &str) -> Outcome {
     let nodes = start(protocol);
     let preload = Load::new(&nodes.ports);
@@ -147,7 +147,7 @@ fn reads(protocol: &str) -> Outcome {
     sleep(8);
     let now = Instant::now();
     let quiet = (now - Duration::from_secs(5), now);
-    let term = terms(&nodes);
+    let term = highest_term(&nodes);
     let readers = Load::in_background(&nodes.ports);
     let replies = readers.readers(8, true);
     let since = Instant::now();
@@ -163,12 +163,12 @@ fn reads(protocol: &str) -> Outcome {
     sleep(15);
     let crowded = (crowd_since, Instant::now());
     let crowd_read = replies_per_second(&crowd_replies, crowd_since);
-    let moved = terms(&nodes) - term;
+    let elections = highest_term(&nodes) - term;
     let rate = |(from, to)| load.writes_per_second(from, to);
     let p99 = |(from, to)| load.p99(from, to);
     let text = format!(
         "{:.0} puts/s, p99 {:?}; with 8 readers {:.0} puts/s, p99 {:?} ({}); with 64 readers of one \
-         node {:.0} puts/s, p99 {:?} ({}); {moved} elections",
+         node {:.0} puts/s, p99 {:?} ({}); {elections} elections",
         rate(quiet),
         p99(quiet),
         rate(busy),
@@ -181,13 +181,13 @@ fn reads(protocol: &str) -> Outcome {
     let met = rate(busy) >= rate(quiet) / 2.0
         && p99(busy) < p99(quiet) * 5
         && rate(crowded) > 0.0
-        && read.0 >= LEAST_REPLIES
-        && crowd_read.0 >= LEAST_REPLIES
-        && moved == 0;
+        && read.0 >= MIN_REPLIES
+        && crowd_read.0 >= MIN_REPLIES
+        && elections == 0;
     Outcome { text, met }
 }
 
-/// Returns the complete replies and the failed reads per second since then.
+/// Returns the numbers of complete replies and of failed reads per second since an instant.
 fn replies_per_second(replies: &Replies, since: Instant) -> (f64, f64) {
     let seconds = since.elapsed().as_secs_f64();
     let rate = |count: &AtomicU64| count.load(Ordering::Relaxed) as f64 / seconds;
@@ -198,7 +198,7 @@ fn replies_text((whole, failed): (f64, f64)) -> String {
     format!("{whole:.1} replies/s, {failed:.1}/s rejected or failed")
 }
 
-/// Lets three hundred clients write 100 KB each, on disks of 10 MB/s.
+/// Run `disk`: three hundred clients write values of 100 KB continuously, on disks of 10 MB/s.
 fn slow_disk(protocol: &str) -> Outcome {
     const RATE: u64 = 10_000_000;
     let shape = Shape { protocol, store: "rocksdb", settings: "" };
@@ -210,25 +210,25 @@ fn slow_disk(protocol: &str) -> Outcome {
         nodes.start_as(index, command);
     }
     nodes.leader(&NODES);
-    let term = terms(&nodes);
+    let term = highest_term(&nodes);
     let load = Load::new(&nodes.ports);
     load.clients(300, 100_000);
     sleep(40);
     let now = Instant::now();
     let rate = load.rate(now - Duration::from_secs(30), now);
-    let moved = terms(&nodes) - term;
+    let elections = highest_term(&nodes) - term;
     let text = format!(
-        "{:.1} MB/s of a disk's {:.0}, {:.0} puts/s, p99 {:?}; {moved} elections, {} writes failed",
+        "{:.1} MB/s of a disk's {:.0}, {:.0} puts/s, p99 {:?}; {elections} elections, {} writes failed",
         rate / MB,
         RATE as f64 / MB,
         rate / 1e5,
         load.p99(now - Duration::from_secs(30), now),
         load.failed()
     );
-    Outcome { text, met: moved == 0 && rate >= 0.8 * RATE as f64 }
+    Outcome { text, met: elections == 0 && rate >= 0.8 * RATE as f64 }
 }
 
-/// Runs a transaction of 127 reads of all keys and one write, on a store of a mebibyte.
+/// Run `ranges`: executes a transaction of 127 reads of all keys and one write, on a store of 1 MiB.
 fn ranges(protocol: &str) -> Outcome {
     let mut nodes = start(protocol);
     let load = Load::new(&nodes.ports);
@@ -251,8 +251,8 @@ fn ranges(protocol: &str) -> Outcome {
     Outcome { text, met: grown < 40.0 }
 }
 
-/// Wipes two of three stopped nodes and starts all: the third never serves a mixture of its own history
-/// and the new one.
+/// Run `wiped`: wipes two of three stopped nodes and starts all. The third node must not serve a mixture of
+/// its own history and the new one.
 fn wiped(protocol: &str) -> Outcome {
     let mut nodes = start(protocol);
     let survivor = 0;
@@ -268,28 +268,29 @@ fn wiped(protocol: &str) -> Outcome {
     NODES.iter().for_each(|index| nodes.start(*index));
     wait_for("the wiped nodes serve", TIMEOUT, || status(nodes.ports[1]));
     let new = Load::new(&nodes.ports[1..]);
-    let taken = new.burst(200, 500);
+    let acknowledged = new.burst(200, 500);
     sleep(5);
-    let (met, what) = if nodes.process(survivor).ended().is_some() {
+    let (met, result) = if nodes.process(survivor).ended().is_some() {
         (true, format!("stopped: {}", nodes.error_line(survivor)))
     } else {
         let compare = || {
-            let held = NODES.map(|index| keys(&nodes, index));
-            compare_keys(&held[survivor], &held[1..], (&old.prefix(), &new.prefix()))
+            let all_keys = NODES.map(|index| keys(&nodes, index));
+            compare_keys(&all_keys[survivor], &all_keys[1..], (&old.prefix(), &new.prefix()))
         };
-        // Retry: a node that only lags catches up.
-        let mut result = compare();
+        // Compare again after a failure: the node may only lag, and then it catches up.
+        let mut comparison = compare();
         for _ in 0..15 {
-            if result.0 {
+            if comparison.0 {
                 break;
             }
             sleep(1);
-            result = compare();
+            comparison = compare();
         }
-        result
+        comparison
     };
-    let text =
-        format!("two of three wiped, {taken} of 200 new writes acknowledged; third node: {what}");
+    let text = format!(
+        "two of three wiped, {acknowledged} of 200 new writes acknowledged; third node: {result}"
+    );
     Outcome { text, met }
 }
 
@@ -320,19 +321,19 @@ fn compare_keys(
     let is_mixed = |peer: &BTreeSet<Bytes>| {
         new.iter().any(|key| peer.contains(*key)) && old.iter().any(|key| !peer.contains(*key))
     };
-    let (kept, learnt) = (old.len(), new.len());
+    let (kept, added) = (old.len(), new.len());
     if peers.iter().flatten().any(is_mixed) {
-        (false, format!("SERVES A MIXTURE: {kept} old keys and {learnt} of another history"))
+        (false, format!("SERVES A MIXTURE: {kept} old keys and {added} of another history"))
     } else if kept < 100 {
         (false, format!("LOST STATE: {kept} of 100 old keys are left"))
-    } else if learnt == 0 {
+    } else if added == 0 {
         (true, "keeps its state and accepts no new entries".to_owned())
     } else {
-        (true, format!("continues its history: all old keys and {learnt} new ones"))
+        (true, format!("continues its history: all old keys and {added} new ones"))
     }
 }
 
-/// Restarts all nodes with a long log.
+/// Run `restart`: restarts all nodes with a long log.
 fn restart(protocol: &str) -> Outcome {
     let entries: u64 =
         std::env::var("ENTRIES").ok().and_then(|it| it.parse().ok()).unwrap_or(500_000);
@@ -354,7 +355,9 @@ fn restart(protocol: &str) -> Outcome {
         NODES.iter().all(|index| status(nodes.ports[*index]).is_some()).then_some(())
     });
     let up = since.elapsed();
-    wait_for("all nodes know one leader", TIMEOUT, || is_led(&nodes).then_some(()));
+    wait_for("all nodes follow the same leader", TIMEOUT, || {
+        has_common_leader(&nodes).then_some(())
+    });
     let led = since.elapsed();
     let load = Load::new(&nodes.ports);
     assert_eq!(load.burst(1, 10), 1, "the cluster serves");
@@ -372,8 +375,8 @@ fn restart(protocol: &str) -> Outcome {
     Outcome { text, met: led - up <= Duration::from_secs(1) && sent < 1.0 * MB }
 }
 
-/// Returns whether all nodes have the same leader, or are peers of Basic Paxos.
-fn is_led(nodes: &Nodes) -> bool {
+/// Returns whether all nodes follow the same leader, or are peers of Basic Paxos.
+fn has_common_leader(nodes: &Nodes) -> bool {
     let reports: Option<Vec<_>> = nodes.ports.iter().map(|port| status(*port)).collect();
     let Some(reports) = reports else { return false };
     let first = &reports[0];
@@ -382,8 +385,8 @@ fn is_led(nodes: &Nodes) -> bool {
     reports.iter().all(is_peer) || first.leader.is_some() && reports.iter().all(agrees)
 }
 
-/// Loads links with a round trip of 60 ms and 1 % packet loss: a steady load of half the maximum
-/// throughput, then ten seconds of that load as one burst.
+/// Run `wan`: links with a round trip of 60 ms and 1 % packet loss. Measures the maximum throughput, then puts
+/// on half of it as a steady load, then adds ten seconds of that load as one burst.
 fn wan(protocol: &str) -> Outcome {
     const VALUE: usize = 16 << 10;
     let links = Wan::new(Duration::from_millis(30));
@@ -392,9 +395,9 @@ fn wan(protocol: &str) -> Outcome {
     links.open(&nodes.peers);
     nodes.start_all();
     nodes.leader(&NODES);
-    let term = terms(&nodes);
+    let term = highest_term(&nodes);
     links.lose(10);
-    let most = {
+    let max = {
         let load = Load::new(&nodes.ports);
         load.clients(256, VALUE);
         sleep(15);
@@ -404,7 +407,7 @@ fn wan(protocol: &str) -> Outcome {
     sleep(3);
     let before_sent = sent(&nodes);
     let load = Load::new(&nodes.ports);
-    let per_second = ((most / 2.0 / VALUE as f64) as u32).max(1);
+    let per_second = ((max / 2.0 / VALUE as f64) as u32).max(1);
     let offered = f64::from(per_second) * VALUE as f64;
     load.offer(per_second, VALUE);
     sleep(15);
@@ -412,26 +415,26 @@ fn wan(protocol: &str) -> Outcome {
     let steady = load.rate(now - Duration::from_secs(8), now);
     let writes = (offered * 10.0) as usize >> 20;
     let burst = load.send_burst(writes, 1 << 20);
-    let back = load.back_after(burst.sent, offered * 0.9, WATCHED * 2);
+    let recovery = load.recovery_time(burst.sent, offered * 0.9, MEASURED * 2);
     let acknowledged = load.acknowledged(burst);
-    let moved = terms(&nodes) - term;
+    let elections = highest_term(&nodes) - term;
     let needed = copies(protocol, 2.0 / 3.0) * load.bytes() as f64;
     let amplification = (sent(&nodes) - before_sent) / needed;
     let text = format!(
         "{:.2} MB/s at most, with {:.1} % packet loss; then {:.2} of {:.2} MB/s; after a burst of \
          {writes} MB {}; {acknowledged} writes of the burst acknowledged, {:.1} % of the other writes \
-         failed; {amplification:.2} bytes sent per byte needed; {moved} elections",
-        most / MB,
+         failed; {amplification:.2} bytes sent per byte needed; {elections} elections",
+        max / MB,
         100.0 * links.lost_share(),
         steady / MB,
         offered / MB,
-        recovery_text(back, "throughput back", WATCHED * 2),
+        recovery_text(recovery, "throughput recovered", MEASURED * 2),
         100.0 * load.failed_share(),
     );
     let met = steady >= offered * 0.9
-        && back.is_some_and(|back| back <= BACK)
+        && recovery.is_some_and(|recovery| recovery <= MAX_RECOVERY)
         && amplification <= 1.2
-        && moved == 0;
+        && elections == 0;
     Outcome { text, met }
 }
 
@@ -452,7 +455,7 @@ fn sent(nodes: &Nodes) -> f64 {
 }
 
 /// Returns the highest term of the nodes.
-fn terms(nodes: &Nodes) -> u64 {
+fn highest_term(nodes: &Nodes) -> u64 {
     nodes.ports.iter().filter_map(|port| status(*port)).map(|report| report.term).max().unwrap_or(0)
 }
 

@@ -54,7 +54,7 @@ impl Wan {
         self.losses.thousandths.store(thousandths, Ordering::Relaxed);
     }
 
-    /// Returns the share of packets lost since then.
+    /// Returns the share of packets lost since the last call of [`Wan::lose`].
     pub(crate) fn lost_share(&self) -> f64 {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
         count(&self.losses.lost) / count(&self.losses.carried).max(1.0)
@@ -67,13 +67,13 @@ impl Wan {
             let near = self.runtime.block_on(bind(self.port(from, to)));
             let far = self.runtime.block_on(bind(0));
             // A node dials from the port that it listens on.
-            self.carry(&near, &far, peers[to]);
-            self.carry(&far, &near, peers[from]);
+            self.forward(&near, &far, peers[to]);
+            self.forward(&far, &near, peers[from]);
         }
     }
 
     /// Forwards the packets received at `from` to a node, sent from `to`.
-    fn carry(&self, from: &Arc<UdpSocket>, to: &Arc<UdpSocket>, node: u16) {
+    fn forward(&self, from: &Arc<UdpSocket>, to: &Arc<UdpSocket>, node: u16) {
         let (packets, arriving) = unbounded_channel();
         let losses = Arc::clone(&self.losses);
         self.runtime.spawn(depart(Arc::clone(from), self.delay, losses, packets));
@@ -98,7 +98,7 @@ async fn depart(
         // A stopped node's port rejects packets, which the next call reports as an error.
         let Ok(size) = from.recv(&mut packet).await else { continue };
         let number = losses.carried.fetch_add(1, Ordering::Relaxed);
-        if scattered(number) % 1000 < losses.thousandths.load(Ordering::Relaxed) {
+        if pseudorandom(number) % 1000 < losses.thousandths.load(Ordering::Relaxed) {
             losses.lost.fetch_add(1, Ordering::Relaxed);
         } else if packets.send((Instant::now() + delay, packet[..size].to_vec())).is_err() {
             return;
@@ -116,7 +116,7 @@ async fn arrive(to: Arc<UdpSocket>, node: SocketAddr, mut packets: UnboundedRece
 }
 
 /// Returns a pseudorandom number for a counter (SplitMix64).
-fn scattered(count: u64) -> u64 {
+fn pseudorandom(count: u64) -> u64 {
     let mut mixed = count.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
