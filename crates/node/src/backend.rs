@@ -17,7 +17,7 @@ use synod_types::{ClusterId, NodeId, Term};
 /// The server version in replies to clients.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The API's backend: a running replica and its reader threads.
+/// Backend of the etcd API: a running replica and its reader threads.
 pub struct NodeBackend {
     replica: Replica,
     node: NodeId,
@@ -59,7 +59,7 @@ impl NodeBackend {
         })
     }
 
-    /// Returns a backend without reader threads: a read of more than one piece never completes.
+    /// Returns a backend without reader threads, on which a read of more than one piece never completes.
     #[cfg(test)]
     fn without_reader_threads(replica: Replica) -> Self {
         Self {
@@ -77,7 +77,7 @@ impl NodeBackend {
 #[async_trait]
 impl Backend for NodeBackend {
     async fn propose(&self, command: Command) -> Result<Reply, BackendError> {
-        decode(&self.replica.execute_bytes(command.encode()).await.map_err(failure)?)
+        decode(&self.replica.execute_bytes(command.encode()).await.map_err(replica_error)?)
     }
 
     async fn query(
@@ -86,13 +86,14 @@ impl Backend for NodeBackend {
         consistency: Consistency,
     ) -> Result<QueryReply, BackendError> {
         if consistency == Consistency::Linearizable {
-            self.replica.read_barrier().await.map_err(failure)?;
+            self.replica.read_barrier().await.map_err(replica_error)?;
         }
-        // The reader is taken after the barrier, so it has every write acknowledged before the read.
-        let store = store(self.replica.reader().await.map_err(failure)?)?;
+        // The reader is taken after the barrier, so it contains every write that was acknowledged before the
+        // read began.
+        let store = store(self.replica.reader().await.map_err(replica_error)?)?;
         let reading = store.read(query, self.max_reply);
         drop(store);
-        let (reply, room) = self.readers.read(reading).await.map_err(unread)?;
+        let (reply, room) = self.readers.read(reading).await.map_err(read_error)?;
         Ok(QueryReply { reply, guard: ReplyGuard::new(room) })
     }
 
@@ -129,15 +130,15 @@ fn decode(reply: &[u8]) -> Result<Reply, BackendError> {
         .map_err(|_| BackendError::Internal("cannot decode the state machine's reply".into()))
 }
 
-fn unread(error: ReadError) -> BackendError {
+fn read_error(error: ReadError) -> BackendError {
     match error {
         ReadError::Budget => BackendError::ReadBudget,
         _ => BackendError::Stopped,
     }
 }
 
-/// Maps a replica's error to the API's.
-fn failure(error: ReplicaError) -> BackendError {
+/// Converts a replica's error to the API's.
+fn replica_error(error: ReplicaError) -> BackendError {
     match error {
         ReplicaError::NotLeader { .. } => BackendError::NoLeader,
         ReplicaError::Busy => BackendError::Busy,
@@ -164,15 +165,15 @@ mod tests {
 
     #[test]
     fn rejections_and_unknown_outcomes_map_to_different_errors() {
-        assert_eq!(failure(ReplicaError::NotLeader { hint: None }), BackendError::NoLeader);
-        assert_eq!(failure(ReplicaError::Busy), BackendError::Busy);
-        assert_eq!(failure(ReplicaError::TooLarge { limit: 9 }), BackendError::TooLarge);
+        assert_eq!(replica_error(ReplicaError::NotLeader { hint: None }), BackendError::NoLeader);
+        assert_eq!(replica_error(ReplicaError::Busy), BackendError::Busy);
+        assert_eq!(replica_error(ReplicaError::TooLarge { limit: 9 }), BackendError::TooLarge);
         let unknown = ReplicaError::OutcomeUnknown { cause: None };
-        assert_eq!(failure(unknown), BackendError::TimedOut);
+        assert_eq!(replica_error(unknown), BackendError::TimedOut);
     }
 
-    /// The apply thread runs its tasks in order, and the read's task comes first. If that thread did
-    /// the whole read, the read would be complete when the put is.
+    /// The apply thread executes its tasks in order, and the task of the read is before that of the put. If
+    /// the apply thread did the whole read, the read would complete before the put.
     #[tokio::test]
     async fn put_is_applied_while_a_long_read_waits_for_a_reader_thread() {
         let network = MemoryNetwork::default();

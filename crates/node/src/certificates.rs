@@ -1,4 +1,4 @@
-//! Certificate files of `synod cert` and `synod dev`.
+//! Writing of certificate files, for `synod cert` and `synod dev`.
 
 use anyhow::{Context, bail};
 use std::fs::{self, OpenOptions};

@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// Maximum size of a page in bytes; the rest is dropped. A node's pages are smaller.
+/// Maximum size of a reply in bytes. Longer ones are truncated, but a node's pages are shorter.
 const MAX_PAGE: u64 = 1 << 20;
 
 /// A page and its status code.
@@ -30,7 +30,7 @@ pub async fn get(address: &str, path: &str, limit: Duration) -> anyhow::Result<P
 async fn fetch(address: &str, path: &str) -> anyhow::Result<Page> {
     let stream = TcpStream::connect(address).await;
     let mut stream = stream.with_context(|| format!("cannot reach {address}"))?;
-    // In HTTP/1.0 the page ends with the connection: no chunked encoding.
+    // HTTP/1.0 has no chunked encoding: the body ends when the server closes the connection.
     let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut bytes = Vec::new();

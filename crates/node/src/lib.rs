@@ -2,8 +2,8 @@
 //!
 //! This crate adds settings, the client API and a command line to [`synod_runtime`]. [`node::serve`]
 //! runs one node from its [`settings`]; [`dev`] runs a cluster of real processes on one machine; [`cli`]
-//! is the command line. To run a protocol of your own, add a [`protocol::ProtocolKind`] and its arms
-//! in [`registry`].
+//! is the command line. To add a protocol, add a variant to [`protocol::ProtocolKind`] and its arms in
+//! [`registry`].
 //!
 //! ```no_run
 //! use synod_node::node;
@@ -11,14 +11,15 @@
 //!
 //! # async fn run() -> anyhow::Result<()> {
 //! let settings = NodeSettings::parse(Layer::from_file("node.toml".as_ref())?)?;
-//! // Serves until Ctrl-C, then lets pending requests finish.
+//! // Serves until Ctrl-C, then drains pending requests.
 //! node::serve(settings, async { drop(tokio::signal::ctrl_c().await) }).await
 //! # }
 //! ```
 //!
-//! Reader threads serve reads from views of the state, within a memory budget (`read-budget`,
-//! `max-reply`), and the client API has its own async runtime. Neither can delay writes or the frames
-//! of peers. A reply is dropped if its client reads nothing of it for a minute.
+//! Reader threads serve reads from immutable views of the state, within a memory budget (settings
+//! `read-budget` and `max-reply`). The client API has an async runtime of its own. So neither long reads nor
+//! client load delay writes or the frames of peers. A reply is aborted if its client reads nothing of it
+//! for a minute.
 //!
 //! Not supported: TLS and authentication for clients (listen on a loopback or a private address),
 //! membership changes while the cluster runs, and log compaction, which needs snapshot transfer.

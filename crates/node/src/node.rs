@@ -22,10 +22,10 @@ use tokio::time::{sleep, timeout};
 
 /// Interval between two measurements of the data folder's size.
 const MEASURE_EVERY: Duration = Duration::from_secs(10);
-/// Time that clients get to close their connections when the node stops.
-const HANG_UP: Duration = Duration::from_secs(1);
+/// Time that clients have to close their connections when the node stops.
+const CLIENT_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Runs a node until `stop` completes; then lets pending requests finish.
+/// Runs a node until `stop` completes, then drains its pending requests.
 ///
 /// # Errors
 /// If the node cannot start, or a failure stops it. The message is one line.
@@ -33,8 +33,8 @@ pub async fn serve(settings: NodeSettings, stop: impl Future<Output = ()>) -> an
     serve_with(settings, |stores| stores, stop).await
 }
 
-/// Runs a node as [`serve`] does, with its stores wrapped by `wrap`: a benchmark's slow disk, a
-/// test's failing one.
+/// Runs a node as [`serve`] does, on the stores that `wrap` returns. For example, a benchmark simulates a
+/// slow disk, and a test a failing one.
 ///
 /// # Errors
 /// If the node cannot start, or a failure stops it. The message is one line.
@@ -43,7 +43,7 @@ pub async fn serve_with(
     wrap: impl FnOnce(Stores) -> Stores,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    // Bind the ports before the stores are opened: nothing is written if another process holds one.
+    // Bind the ports before the stores are opened: if a port is in use, nothing is written.
     let listener = TcpListener::bind(settings.listen_clients).await.with_context(|| {
         format!("cannot listen for clients on {} (TCP)", settings.listen_clients)
     })?;
@@ -60,8 +60,8 @@ pub async fn serve_with(
     let network = Arc::clone(&transport);
     let traffic = Box::new(move || network.stats());
     let state = Arc::new(HttpState::new(backend, replica.clone(), traffic, &settings));
-    let (hang_up, hung_up) = watch::channel(false);
-    let server = server::spawn(listener, state, hung_up)?;
+    let (stop_server, server_stop) = watch::channel(false);
+    let server = server::spawn(listener, state, server_stop)?;
     tracing::info!(
         node = settings.node.0,
         cluster = settings.cluster.0,
@@ -71,7 +71,7 @@ pub async fn serve_with(
         store = %settings.store,
         "node started: serving clients and peers"
     );
-    let node = Node { settings, transport, replica, server, hang_up };
+    let node = Node { settings, transport, replica, server, stop_server };
     node.run(stop).await
 }
 
@@ -80,7 +80,7 @@ struct Node {
     transport: Arc<dyn Transport>,
     replica: Replica,
     server: tokio::task::JoinHandle<std::io::Result<()>>,
-    hang_up: watch::Sender<bool>,
+    stop_server: watch::Sender<bool>,
 }
 
 impl Node {
@@ -91,7 +91,7 @@ impl Node {
         }
         let replica = self.replica.clone();
         self.end().await;
-        // Report the first failure. A clean shutdown may still fail on its way.
+        // Report the first failure. Without one, the shutdown itself may have failed.
         result.and_then(|()| Ok(replica.failure().map_or(Ok(()), Err)?))
     }
 
@@ -101,8 +101,9 @@ impl Node {
         tokio::select! {
             error = self.replica.failed() => return Err(error.into()),
             ended = &mut self.server => {
-                ended.context("the client server panicked")?.context("the client server failed")?;
-                anyhow::bail!("the client server stopped unexpectedly");
+                let ended = ended.context("the server of the client API panicked")?;
+                ended.context("the server of the client API failed")?;
+                anyhow::bail!("the server of the client API stopped unexpectedly");
             }
             () = stop => {}
         }
@@ -115,22 +116,22 @@ impl Node {
         }
     }
 
-    /// Ends the threads, the server and the transport. Waits for the threads after a failure, too: a
-    /// process that exits while a thread still closes its database may crash in the database.
+    /// Stops the replica's threads, the server and the transport. Waits for the threads even after a
+    /// failure: if the process exited while a thread closes its database, it might crash in the database.
     async fn end(self) {
         self.replica.refuse_new();
         // Sending fails if the server has ended.
-        let _ = self.hang_up.send(true);
+        let _ = self.stop_server.send(true);
         let drain_timeout = self.settings.drain_timeout;
         if timeout(drain_timeout, self.replica.stop()).await.is_err() {
             tracing::warn!(
                 ?drain_timeout,
-                "storage did not finish within the drain timeout: exiting without waiting for it"
+                "the replica's threads did not end within the drain timeout: exiting without them"
             );
         }
-        // Only idle client connections are left.
-        if !self.server.is_finished() && timeout(HANG_UP, self.server).await.is_err() {
-            tracing::debug!("closing connections that clients keep open");
+        // The replica has replied to all requests, so the remaining client connections are idle.
+        if !self.server.is_finished() && timeout(CLIENT_CLOSE_TIMEOUT, self.server).await.is_err() {
+            tracing::debug!("clients keep connections open: closing them");
         }
         self.transport.close().await;
         tracing::info!("node stopped");
@@ -155,7 +156,8 @@ fn bind_transport(settings: &NodeSettings) -> anyhow::Result<Arc<QuicTransport>>
             files.key.display()
         )),
     })?;
-    // Set before the stores are opened, so that no peer is rejected as unknown meanwhile.
+    // Set before the stores are opened, which takes time: a peer that connects meanwhile must not be
+    // rejected as unknown.
     let others = settings.members.iter().filter(|member| member.id != node.0);
     let peer =
         |member: &MemberAddress| Peer { node: NodeId(member.id), address: member.peer.clone() };

@@ -23,7 +23,7 @@ impl ProtocolKind {
     /// Every protocol.
     pub const ALL: [Self; 3] = [Self::Raft, Self::MultiPaxos, Self::BasicPaxos];
 
-    /// The names of every protocol.
+    /// The name of each protocol, in the order of [`ProtocolKind::ALL`].
     pub const NAMES: [&str; 3] = [Raft::NAME, MultiPaxos::NAME, BasicPaxos::NAME];
 
     /// The protocol's name in settings.
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn protocol_name_is_that_of_its_core() {
+    fn each_kind_has_the_name_of_its_protocol() {
         for kind in ProtocolKind::ALL {
             assert_eq!(kind.name().parse(), Ok(kind));
         }

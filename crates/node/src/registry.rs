@@ -16,20 +16,20 @@ use synod_types::{Membership, NodeId};
 /// Starts the replica of the protocol that the settings name.
 ///
 /// # Errors
-/// If the protocol rejects the settings, or the stores hold other data.
+/// If the protocol rejects the settings, or the stores are of another node, cluster or protocol.
 pub async fn start(
     settings: &NodeSettings,
     stores: Stores,
     transport: Arc<dyn Transport>,
 ) -> anyhow::Result<Replica> {
     match settings.protocol {
-        ProtocolKind::Raft => launch::<Raft>(settings, stores, transport).await,
-        ProtocolKind::MultiPaxos => launch::<MultiPaxos>(settings, stores, transport).await,
-        ProtocolKind::BasicPaxos => launch::<BasicPaxos>(settings, stores, transport).await,
+        ProtocolKind::Raft => start_protocol::<Raft>(settings, stores, transport).await,
+        ProtocolKind::MultiPaxos => start_protocol::<MultiPaxos>(settings, stores, transport).await,
+        ProtocolKind::BasicPaxos => start_protocol::<BasicPaxos>(settings, stores, transport).await,
     }
 }
 
-async fn launch<P: Protocol>(
+async fn start_protocol<P: Protocol>(
     settings: &NodeSettings,
     stores: Stores,
     transport: Arc<dyn Transport>,
@@ -63,11 +63,15 @@ async fn launch<P: Protocol>(
 /// If the protocol is unknown.
 pub fn simulator(protocol: &str) -> anyhow::Result<Target> {
     let kind = protocol.parse::<ProtocolKind>().map_err(anyhow::Error::msg)?;
-    let again = format!("synod sim --protocol {protocol}");
+    let replay_command = format!("synod sim --protocol {protocol}");
     Ok(match kind {
-        ProtocolKind::Raft => Target::new::<Raft>(again, default_config::<Raft>),
-        ProtocolKind::MultiPaxos => Target::new::<MultiPaxos>(again, default_config::<MultiPaxos>),
-        ProtocolKind::BasicPaxos => Target::new::<BasicPaxos>(again, default_config::<BasicPaxos>),
+        ProtocolKind::Raft => Target::new::<Raft>(replay_command, default_config::<Raft>),
+        ProtocolKind::MultiPaxos => {
+            Target::new::<MultiPaxos>(replay_command, default_config::<MultiPaxos>)
+        }
+        ProtocolKind::BasicPaxos => {
+            Target::new::<BasicPaxos>(replay_command, default_config::<BasicPaxos>)
+        }
     })
 }
 

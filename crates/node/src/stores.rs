@@ -1,11 +1,11 @@
-//! The stores of this program, by name.
+//! Opening of the stores that the settings name.
 
 use crate::settings::{NodeSettings, StoreKind};
 use synod_runtime::{DataDirError, Stores, open_data_dir};
 use synod_storage::StoreIdentity;
 use synod_types::NodeId;
 
-/// Opens the stores that the settings name; creates them if the folder is new.
+/// Opens the stores that the settings name, or creates them if the data folder is new.
 ///
 /// # Errors
 /// If the folder cannot be used, belongs to another node, cluster or protocol, was written by a

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use synod_transport::certificates::{CertificateAuthority, IssuedCertificate};
 use synod_types::{ClusterId, NodeId};
 
-/// Create the certificates that nodes authenticate each other with.
+/// Create the certificates with which nodes authenticate each other.
 ///
-/// Two nodes connect only if the same authority signed their certificates, and each certificate
-/// names its node and cluster. Create the authority once, then one certificate per node.
+/// Two nodes connect only if each has a certificate of an authority that the other trusts, and the
+/// certificate names its node and cluster. Create the authority once, then one certificate per node.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Cert {
     /// Create a certificate authority: ca.pem for every node, and ca.key to keep secret.
@@ -18,7 +18,7 @@ pub(super) enum Cert {
         /// The cluster's id. Default: a random id, which is printed.
         #[arg(long, value_name = "ID")]
         cluster: Option<u64>,
-        /// Folder for the files.
+        /// Folder to which the files are written.
         #[arg(long, default_value = ".", value_name = "DIR")]
         out: PathBuf,
     },
@@ -34,8 +34,10 @@ pub(super) enum Cert {
         authority: AuthorityFiles,
     },
     /// Create a client's certificate and key: client-NAME.pem and client-NAME.key.
+    ///
+    /// Nodes do not verify them yet: the client API has no TLS.
     Client {
-        /// The client's name: letters, digits and dashes.
+        /// The client's name: 1 to 56 characters of a-z, 0-9 and -.
         #[arg(long)]
         name: String,
         #[command(flatten)]
@@ -43,7 +45,7 @@ pub(super) enum Cert {
     },
 }
 
-/// The signing authority, and the folder for the result.
+/// The files of the signing authority, and the output folder.
 #[derive(Debug, clap::Args)]
 pub(super) struct AuthorityFiles {
     /// The authority's certificate.
@@ -52,7 +54,7 @@ pub(super) struct AuthorityFiles {
     /// The authority's key.
     #[arg(long, default_value = "ca.key", value_name = "FILE")]
     ca_key: PathBuf,
-    /// Folder for the files.
+    /// Folder to which the files are written.
     #[arg(long, default_value = ".", value_name = "DIR")]
     out: PathBuf,
 }

@@ -9,12 +9,12 @@ use synod_etcd_api::proto::etcdserverpb as pb;
 use synod_etcd_api::proto::etcdserverpb::kv_client::KvClient;
 use tonic::transport::{Channel, Endpoint};
 
-/// Time limit for the connection to one endpoint.
+/// Timeout of the connection to one endpoint.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Maximum size of a reply in bytes. gRPC's default of 4 MiB is too small for a read of all keys.
 const MAX_REPLY: usize = 1 << 30;
 
-/// Help heading of the flags of [`Endpoints`], which all commands list.
+/// Help heading of the flags of [`Endpoints`], which the help of every command lists.
 const HEADING: &str = "Options of put, get, del, txn and status";
 
 /// The endpoints of a cluster.
@@ -95,10 +95,10 @@ pub(super) fn request_error(status: tonic::Status) -> anyhow::Error {
 pub(super) struct Put {
     /// The key.
     key: String,
-    /// Its new value.
+    /// The new value of the key.
     #[arg(allow_hyphen_values = true)]
     value: String,
-    /// Print the previous key and value, too.
+    /// Also print the key and its previous value.
     #[arg(long)]
     prev_kv: bool,
 }
@@ -122,17 +122,17 @@ impl Put {
 /// A key, a range or a prefix.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Keys {
-    /// The key, or the first of a range.
+    /// The key, or the first key of a range.
     key: String,
     /// The end of the range, exclusive.
     range_end: Option<String>,
-    /// Select all keys with this prefix; an empty key selects all.
+    /// Select all keys that begin with KEY; an empty KEY selects all keys.
     #[arg(long, conflicts_with = "range_end")]
     prefix: bool,
 }
 
 impl Keys {
-    /// Returns key and range end in the API's form.
+    /// Returns the key and the range end of an etcd request.
     fn bounds(self) -> (Vec<u8>, Vec<u8>) {
         let key = self.key.into_bytes();
         match (self.prefix, self.range_end) {
@@ -167,7 +167,7 @@ pub(super) fn prefix_end(prefix: &[u8]) -> Vec<u8> {
 pub(super) struct Get {
     #[command(flatten)]
     keys: Keys,
-    /// Maximum number of keys; 0 for all.
+    /// Maximum number of keys to print; 0 prints all.
     #[arg(long, default_value_t = 0)]
     limit: i64,
     /// Print keys without their values.
@@ -210,7 +210,7 @@ impl Get {
 pub(super) struct Del {
     #[command(flatten)]
     keys: Keys,
-    /// Print the deleted keys and values, too.
+    /// Also print the deleted keys and their values.
     #[arg(long)]
     prev_kv: bool,
 }
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_have_the_form_of_the_api() {
+    fn bounds_are_those_of_an_etcd_request() {
         let keys = |key: &str, end: Option<&str>, prefix| {
             Keys { key: key.into(), range_end: end.map(Into::into), prefix }.bounds()
         };

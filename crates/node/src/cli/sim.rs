@@ -15,26 +15,28 @@ use synod_sim::search::{
 };
 use synod_sim::{Campaign, Case, RunKind, RunOptions};
 
-/// Run a protocol in simulated clusters under faults, seed by seed, and check it.
+/// Search for violations: run a protocol in simulated clusters under faults, one cluster per seed.
 ///
-/// Each seed is one cluster, with a minute of crashes, partitions, lost messages and slow disks,
-/// then a healing period; all invariants are checked after every event. Runs of one seed are
-/// identical. Standard output has only the figures. The exit code is 1 if a violation was found, or
-/// if too few runs had faults under load for their result to count.
+/// A run has 45 simulated seconds of crashes, partitions, lost messages and slow disks (180 for some
+/// seeds), then a period without faults. Safety is checked after every event, and at the end
+/// whether the clients' history is linearizable. Runs of one seed are identical. Standard output has
+/// only the figures. The exit code is 1 if a violation was found, or if too many runs do not count
+/// (see --hours).
 #[derive(Debug, clap::Args)]
 pub(super) struct Sim {
     /// The protocol: raft, multi-paxos or basic-paxos.
     #[arg(long, default_value = ProtocolKind::default().name(), value_name = "NAME")]
     protocol: String,
-    /// Seeds: a range with an exclusive end, one seed (17), or all from one on (17..). Default: the
-    /// first hundred, or as many as --hours needs.
+    /// Seeds to run: a range, whose end is excluded (0..100), one seed (17), or all from one on (17..).
+    /// Default: 0..100, or 0.. with --hours.
     #[arg(long, value_name = "A..B")]
     seeds: Option<Seeds>,
-    /// Run seeds until this many simulated hours count. A seed counts if each family of faults hit
-    /// it while operations were in flight, and operations still completed.
+    /// Run seeds until this many simulated hours count. A run counts if each family of faults that its
+    /// seed enables occurred while operations were in flight, and at least 10 operations per simulated
+    /// second completed.
     #[arg(long, value_name = "H")]
     hours: Option<Hours>,
-    /// Nodes of each cluster. Default: each seed chooses 1, 3 or 5.
+    /// Number of nodes of each cluster. Default: 1, 3 or 5, depending on the seed.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=9))]
     nodes: Option<u64>,
     /// Number of seeds that run in parallel; it does not change the result. Default: the number of
@@ -48,17 +50,18 @@ pub(super) struct Sim {
     /// Continue after the first violation.
     #[arg(long)]
     keep_going: bool,
-    /// Do not shrink the first failure. By default its faults are reduced to those that it needs, and
-    /// printed as a script that replays it, with a transcript.
+    /// Do not shrink the first failure. By default its faults are reduced to those without which it does
+    /// not occur, and printed as a script for --replay, with a transcript.
     #[arg(long)]
     no_shrink: bool,
-    /// Write the script of the first failure to this file, too.
+    /// Also write the script of the shrunk failure to this file.
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
-    /// Replay a script and print its transcript. The exit code is 1.
+    /// Replay the script of a failure and print its transcript. The exit code is always 1: either the
+    /// failure was reproduced, or an error states that it was not.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["seeds", "hours", "nodes", "save", "json"])]
     replay: Option<PathBuf>,
-    /// Print the last N trace lines of a replay, of the first failed seed, or of a single seed.
+    /// Print the last N trace lines: of a replay, of the first failed seed, or of the only seed.
     #[arg(long, value_name = "N", default_value_t = 0)]
     trace: usize,
     /// Print the figures as one JSON object.
@@ -83,20 +86,20 @@ impl Sim {
         };
         request.choose_seeds(self.seeds.clone());
         let cores = || thread::available_parallelism().map_or(1, usize::from);
-        let screen = Screen {
+        let host = TerminalHost {
             since: Instant::now(),
             jobs: self.jobs.map_or_else(cores, usize::from),
             bar: progress_bar(&request),
             hours: request.hours.is_some(),
             save: self.save,
         };
-        let verdict = search(&target, &request, &screen);
-        screen.bar.finish_and_clear();
+        let outcome = search(&target, &request, &host);
+        host.bar.finish_and_clear();
         match self.json {
-            true => println!("{}", verdict.summary.json()),
-            false => println!("{}", verdict.summary),
+            true => println!("{}", outcome.summary.json()),
+            false => println!("{}", outcome.summary),
         }
-        Ok(if verdict.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(if outcome.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
     /// Replays the script of a failure.
@@ -107,14 +110,14 @@ impl Sim {
             .parse()
             .with_context(|| format!("{} is not a script of a failure", file.display()))?;
         let target = registry::simulator(&case.protocol)?;
-        let screen = Screen {
+        let host = TerminalHost {
             since: Instant::now(),
             jobs: 1,
             bar: ProgressBar::hidden(),
             hours: false,
             save: None,
         };
-        if !replay(&target, &case, self.trace, &screen) {
+        if !replay(&target, &case, self.trace, &host) {
             bail!("{} does not reproduce its failure", file.display());
         }
         Ok(ExitCode::FAILURE)
@@ -122,7 +125,7 @@ impl Sim {
 }
 
 /// This process as the host of a search.
-struct Screen {
+struct TerminalHost {
     since: Instant,
     jobs: usize,
     bar: ProgressBar,
@@ -132,7 +135,7 @@ struct Screen {
     save: Option<PathBuf>,
 }
 
-impl SearchHost for Screen {
+impl SearchHost for TerminalHost {
     fn elapsed(&self) -> Duration {
         self.since.elapsed()
     }

@@ -13,16 +13,17 @@ use tracing_subscriber::EnvFilter;
 
 /// Run one node of a cluster.
 ///
-/// Each setting has a flag, an environment variable and a key in the settings file. A flag overrides
-/// the environment, the environment the file, the file the default.
+/// Each setting has a flag, an environment variable, and a key with the flag's name in the settings
+/// file. Flags override environment variables, which override the settings file, which overrides the
+/// defaults. Times are written like 300ms, 7s or 2m, sizes like 512KiB, 64MiB or 2GiB.
 #[derive(Debug, clap::Args)]
 pub(super) struct Start {
     /// The settings file (TOML).
     #[arg(long, env = "SYNOD_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Stop at the end of standard input: a pipe from a supervisor closes even if the supervisor is
-    /// killed.
+    /// Stop at the end of standard input. A pipe from a supervisor ends when the supervisor exits, even
+    /// if it is killed.
     #[arg(long, hide = true)]
     exit_with_parent: bool,
 
@@ -31,7 +32,7 @@ pub(super) struct Start {
 }
 
 impl Start {
-    /// Rejects environment variables that look like a setting and are unknown.
+    /// Rejects unknown environment variables that begin with `SYNOD_`: they may be misspelt settings.
     pub(super) fn check_environment(&self) -> anyhow::Result<()> {
         let known = known_variables();
         for (name, _) in std::env::vars_os() {
@@ -69,35 +70,37 @@ fn start_logging(settings: &NodeSettings) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Returns a future that completes at a signal, or when the supervisor exits.
+/// Returns a future that completes at SIGTERM or SIGINT, or when the supervisor exits.
 fn stop_requested(with_parent: bool) -> anyhow::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
-    let parent = with_parent.then(parent_gone).transpose()?;
+    let mut terminate =
+        signal(SignalKind::terminate()).context("cannot install a handler for SIGTERM")?;
+    let mut interrupt =
+        signal(SignalKind::interrupt()).context("cannot install a handler for SIGINT")?;
+    let parent = with_parent.then(parent_exited).transpose()?;
     Ok(async move {
-        let parent_gone = async {
+        let parent_exited = async {
             match parent {
-                // An error means that the watching thread is gone: stop as well.
-                Some(gone) => drop(gone.await),
+                // An error means that the watching thread has ended: stop as well.
+                Some(exited) => drop(exited.await),
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
             _ = terminate.recv() => tracing::info!("received SIGTERM"),
             _ = interrupt.recv() => tracing::info!("received SIGINT"),
-            () = parent_gone => tracing::info!("the supervisor process has exited"),
+            () = parent_exited => tracing::info!("the supervisor process has exited: stopping"),
         }
     })
 }
 
 /// Watches standard input from a separate thread: a blocking read cannot be interrupted.
-fn parent_gone() -> anyhow::Result<oneshot::Receiver<()>> {
-    let (gone, watch) = oneshot::channel();
+fn parent_exited() -> anyhow::Result<oneshot::Receiver<()>> {
+    let (exited, watch) = oneshot::channel();
     let read = move || {
         let mut buffer = [0; 64];
         while std::io::stdin().read(&mut buffer).is_ok_and(|read| read > 0) {}
         // Sending fails if the node has stopped for another reason.
-        let _ = gone.send(());
+        let _ = exited.send(());
     };
     std::thread::Builder::new().name("synod-parent".into()).spawn(read)?;
     Ok(watch)

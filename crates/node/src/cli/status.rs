@@ -4,12 +4,13 @@ use super::client::Endpoints;
 use super::print;
 use crate::http;
 use crate::server::NodeReport;
+use anyhow::Context;
 use std::process::ExitCode;
 
 /// Show the status of each node: role, leader, term, commit and applied slots, digest of the state.
 ///
 /// Prints one line per node. Nodes with the same applied slot must show the same digest. In
-/// basic-paxos there is no leader: the column has a dash. Fails if no node replies.
+/// basic-paxos there is no leader, and LEADER is a dash. Fails if no node replies.
 #[derive(Debug, clap::Args)]
 pub(super) struct ShowStatus {
     /// Print one JSON object per node instead of a table.
@@ -45,7 +46,8 @@ impl ShowStatus {
 
 async fn fetch_report(address: &str, to: &Endpoints) -> anyhow::Result<NodeReport> {
     let page = http::get(address, "/status", to.request_timeout()).await?;
-    Ok(serde_json::from_str(&page.body)?)
+    let report = serde_json::from_str(&page.body);
+    report.with_context(|| format!("the reply of {address} is not a node's status"))
 }
 
 fn row(address: &str, report: &NodeReport) -> Vec<String> {

@@ -13,21 +13,21 @@ use synod_etcd_api::proto::etcdserverpb as pb;
 
 /// Compare keys and run one of two lists of operations, atomically.
 ///
-/// Prints SUCCESS if every comparison holds and FAILURE otherwise, then the operations' results.
-/// Without a comparison the --then operations run.
+/// Prints SUCCESS if every comparison holds and FAILURE otherwise, then the operations' results. The
+/// exit code is 0 in both cases. Without a comparison the --then operations run.
 ///
-/// Quote a word that contains spaces: --then "put greeting 'hello world'".
+/// --compare, --then and --else can be repeated. Quote a word that contains spaces: --then "put greeting 'hello world'".
 #[derive(Debug, clap::Args)]
 pub(super) struct Txn {
-    /// Comparison: KEY = VALUE, or version(KEY), create(KEY) or mod(KEY) with a number. The operators
-    /// are =, !=, < and >.
+    /// Comparison: 'KEY = VALUE', or a number with version(KEY), create(KEY) (creation revision) or
+    /// mod(KEY) (revision of the last write), as in 'version(KEY) > 0'. The operators are =, !=, < and >.
     #[arg(long, value_name = "COMPARISON")]
     compare: Vec<Comparison>,
-    /// Operation if all comparisons hold: put KEY VALUE, get KEY or del KEY; get and del accept
+    /// Operation to run if all comparisons hold: put KEY VALUE, get KEY or del KEY; get and del accept
     /// --prefix.
     #[arg(long = "then", value_name = "OPERATION")]
     then: Vec<Operation>,
-    /// Operation if a comparison fails.
+    /// Operation to run if a comparison does not hold.
     #[arg(long = "else", value_name = "OPERATION")]
     otherwise: Vec<Operation>,
 }
@@ -73,7 +73,7 @@ impl FromStr for Comparison {
     fn from_str(text: &str) -> anyhow::Result<Self> {
         let words = words(text)?;
         let [left, relation, right] = words.as_slice() else {
-            bail!("write KEY = VALUE with spaces around the operator, or version(KEY) > 0");
+            bail!("not a comparison: write KEY = VALUE or version(KEY) > 0, with spaces");
         };
         let result = match relation.as_str() {
             "=" | "==" => CompareResult::Equal,
@@ -95,7 +95,8 @@ impl FromStr for Comparison {
 
 /// Returns the key of a comparison, the attribute to compare, and the operand.
 fn target<'a>(left: &'a str, right: &str) -> anyhow::Result<(&'a str, CompareTarget, TargetUnion)> {
-    let number = || right.parse::<i64>().with_context(|| format!("{right:?} is not a number"));
+    let number =
+        || right.parse::<i64>().with_context(|| format!("{right:?} is not a whole number"));
     let of = |name: &str| left.strip_prefix(name)?.strip_prefix('(')?.strip_suffix(')');
     Ok(if let Some(key) = of("version").or_else(|| of("ver")) {
         (key, CompareTarget::Version, TargetUnion::Version(number()?))
@@ -117,7 +118,9 @@ impl FromStr for Operation {
         let words: Vec<_> = words.iter().map(String::as_str).collect();
         let range_end =
             |key: &str, prefix| if prefix { prefix_end(key.as_bytes()) } else { vec![] };
-        let (name, keys) = words.split_first().context("an operation is missing")?;
+        let (name, keys) = words
+            .split_first()
+            .context("the operation is empty: write put KEY VALUE, get KEY or del KEY")?;
         let (key, prefix) = match keys {
             [key] => (*key, false),
             [key, "--prefix"] | ["--prefix", key] => (*key, true),
@@ -139,7 +142,7 @@ impl FromStr for Operation {
                 range_end: range_end(key, prefix).into(),
                 ..Default::default()
             }),
-            _ => bail!("write put KEY VALUE, get KEY or del KEY; quote words with spaces"),
+            _ => bail!("not an operation: write put KEY VALUE, get KEY or del KEY; quote spaces"),
         };
         Ok(Self(request))
     }
@@ -151,7 +154,7 @@ fn words(line: &str) -> anyhow::Result<Vec<String>> {
     let mut rest = line.trim_start();
     while let Some(first) = rest.chars().next() {
         let (word, after) = match first {
-            '\'' | '"' => rest[1..].split_once(first).context("a quote is not closed")?,
+            '\'' | '"' => rest[1..].split_once(first).context("a quotation mark is not closed")?,
             _ => rest.split_at(rest.find(char::is_whitespace).unwrap_or(rest.len())),
         };
         words.push(word.to_owned());

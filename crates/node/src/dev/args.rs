@@ -5,17 +5,17 @@ use std::path::PathBuf;
 
 /// Run a development cluster on this machine, one process per node.
 ///
-/// Creates a folder with certificates and settings, or reuses it; runs the nodes until Ctrl-C; and
-/// prints a line that begins with `ready` once the cluster serves. To watch a failover, kill a node:
-/// kill -9 PID. Node 1 listens for clients on the client port, node 2 on the next one, and so on, so
-/// etcdctl finds node 1 without a flag.
+/// Creates a folder with certificates and settings, or reuses it, and runs the nodes until Ctrl-C.
+/// Prints a line that begins with `ready` once the cluster serves clients. To watch a failover, kill
+/// a node: kill -9 PID. Node 1 listens for clients on the client port, node 2 on the next port, and so
+/// on. With the default port, etcdctl reaches node 1 without --endpoints.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Dev {
     /// Number of nodes. Default for a new folder: 3.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=9))]
     pub nodes: Option<u16>,
 
-    /// Folder of the cluster.
+    /// Folder of the cluster's certificates, settings, data and logs.
     #[arg(long, value_name = "DIR", default_value = "synod-dev")]
     pub data: PathBuf,
 
@@ -23,7 +23,8 @@ pub struct Dev {
     #[arg(long, value_name = "PORT")]
     pub client_port: Option<u16>,
 
-    /// Node 1's port for peers (UDP). Default for a new folder: the number of the client port.
+    /// Node 1's port for peers (UDP). Default for a new folder: the same
+    /// number as the client port.
     #[arg(long, value_name = "PORT")]
     pub peer_port: Option<u16>,
 

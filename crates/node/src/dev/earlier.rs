@@ -12,27 +12,28 @@ use tokio::time::{Instant, sleep};
 /// Interval between two attempts to bind the ports.
 const POLL: Duration = Duration::from_millis(50);
 
-/// Waits until the ports of all nodes are free, or for at most `limit`: nodes of a killed supervisor
-/// exit by themselves, but not at once.
+/// Waits until the ports of all nodes are free, for at most `limit`: the nodes of a killed supervisor
+/// exit by themselves, but not at once. The supervisor checks this before it starts the nodes, because a
+/// node could report a port in use only in its log.
 ///
 /// # Errors
-/// If a port stays in use. The message names the port, and the process if it runs a node of this
-/// folder. Checked here, because a node could report it only in its log.
+/// If a port stays in use. The message names the port, and the process if it runs a node of this folder.
 pub(super) async fn wait_for_ports(node_dirs: &[NodeDir], limit: Duration) -> anyhow::Result<()> {
     let until = Instant::now() + limit;
     let mut reported = false;
     for node_dir in node_dirs {
         while let Err(taken) = check_ports(node_dir) {
             let Some(process) = Process::of(node_dir) else {
-                // A dying process holds its ports until its memory is freed, and has no command line.
-                if Instant::now() >= until || !is_any_dying() {
+                // An exiting process has no command line any more, but holds its ports until its memory is
+                // freed.
+                if Instant::now() >= until || !is_any_exiting() {
                     return Err(taken);
                 }
                 sleep(POLL).await;
                 continue;
             };
             if !process.exits_by_itself || Instant::now() >= until {
-                return Err(process.blocks_port(node_dir, &taken));
+                return Err(process.port_in_use_error(node_dir, &taken));
             }
             if !reported {
                 let processes: Vec<_> = node_dirs.iter().filter_map(Process::of).collect();
@@ -45,18 +46,18 @@ pub(super) async fn wait_for_ports(node_dirs: &[NodeDir], limit: Duration) -> an
     Ok(())
 }
 
-/// Returns whether any process of this program is dying.
-fn is_any_dying() -> bool {
+/// Returns whether any process of this program is exiting (a zombie).
+fn is_any_exiting() -> bool {
     let Ok(folders) = fs::read_dir("/proc") else { return false };
     let Ok(name) = std::env::current_exe() else { return false };
     let name = name.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let stats = folders.flatten().filter_map(|it| fs::read_to_string(it.path().join("stat")).ok());
-    stats.into_iter().any(|stat| is_dying(&stat, &name))
+    stats.into_iter().any(|stat| is_exiting(&stat, &name))
 }
 
-/// Returns whether a line of `/proc/ID/stat` shows a dying process of this name. Linux truncates
+/// Returns whether a line of `/proc/ID/stat` shows an exiting process of this name. Linux truncates
 /// names there to 15 bytes.
-fn is_dying(stat: &str, name: &str) -> bool {
+fn is_exiting(stat: &str, name: &str) -> bool {
     let Some((head, state)) = stat.rsplit_once(") ") else { return false };
     let Some((_, known)) = head.split_once('(') else { return false };
     known.as_bytes() == &name.as_bytes()[..name.len().min(15)] && state.starts_with(['Z', 'X'])
@@ -73,7 +74,7 @@ fn check_ports(node_dir: &NodeDir) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A running `synod start` on the settings of a node.
+/// A running process `synod start` with the settings file of a node.
 struct Process {
     id: u32,
     /// True if it exits with its supervisor. A process that a user started does not.
@@ -81,7 +82,7 @@ struct Process {
 }
 
 impl Process {
-    /// Searches all processes for the node's, through Linux's `/proc`. Finds none on other systems.
+    /// Searches Linux's `/proc` for the process of a node. Returns `None` on other systems.
     fn of(node_dir: &NodeDir) -> Option<Self> {
         let settings = node_dir.settings().canonicalize().ok()?;
         let folders = fs::read_dir("/proc").ok()?.flatten();
@@ -101,7 +102,7 @@ impl Process {
         (words.contains(&"start") && config == settings).then_some(Self { id, exits_by_itself })
     }
 
-    fn blocks_port(&self, node_dir: &NodeDir, taken: &anyhow::Error) -> anyhow::Error {
+    fn port_in_use_error(&self, node_dir: &NodeDir, taken: &anyhow::Error) -> anyhow::Error {
         let (id, node, folder) = (self.id, node_dir.node, node_dir.folder.display());
         anyhow!(
             "{taken}: process {id} runs node {node} of this cluster, in {folder}; stop it with \
@@ -112,10 +113,10 @@ impl Process {
 
 #[cfg(test)]
 mod tests {
-    use super::is_dying;
+    use super::is_exiting;
 
     #[test]
-    fn dying_process_is_identified_by_name_and_state() {
+    fn exiting_process_is_identified_by_name_and_state() {
         let cases = [
             ("7 (synod) Z 1 7 7 0", "synod", true),
             ("7 (synod) S 1 7 7 0", "synod", false),
@@ -126,7 +127,7 @@ mod tests {
             ("", "synod", false),
         ];
         for (stat, name, expected) in cases {
-            assert_eq!(is_dying(stat, name), expected, "{stat:?}");
+            assert_eq!(is_exiting(stat, name), expected, "{stat:?}");
         }
     }
 }

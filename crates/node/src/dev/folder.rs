@@ -126,16 +126,19 @@ impl Plan {
         };
         for (flag, port) in [("--client-port", client_port), ("--peer-port", plan.peer_port)] {
             if port == 0 || port.checked_add(nodes - 1).is_none() {
-                bail!("{flag} {port} is not valid: {nodes} nodes need ports {port} and above");
+                bail!(
+                    "{flag} {port} is not valid: {nodes} nodes need {nodes} consecutive ports \
+                     from 1 to 65535"
+                );
             }
         }
         if plan.store == StoreKind::Rocksdb && !cfg!(feature = "rocksdb") {
-            bail!("this program was built without RocksDB; the stores it has: memory");
+            bail!("this program was built without RocksDB: use --store memory");
         }
         Ok(plan)
     }
 
-    /// Checks that `dev` requests no other layout: it cannot be changed.
+    /// Checks that `dev` requests this layout: the layout of an existing folder cannot be changed.
     fn check_against(&self, dev: &Dev) -> anyhow::Result<()> {
         let requests = [
             ("nodes", dev.nodes.map(|nodes| nodes.to_string()), self.nodes.to_string()),
@@ -195,20 +198,20 @@ impl Plan {
     }
 }
 
-/// Creates the folder with all its files, or nothing.
+/// Creates the folder with all its files. After an error, nothing is left of them.
 fn create(path: &Path, plan: &Plan) -> anyhow::Result<()> {
     let cannot = || format!("cannot create {}", path.display());
     if let Ok(mut entries) = fs::read_dir(path)
         && entries.next().is_some()
     {
         bail!(
-            "{} is not empty and not a cluster of `synod dev`: name another folder with --data",
+            "{} is not empty and was not created by `synod dev`: name another folder with --data",
             path.display()
         );
     }
     if path.is_dir() {
-        // Filled in place, not replaced: it may be a process' working directory. The plan is
-        // written last, so a folder with a plan is complete.
+        // The folder is filled and not replaced, because it may be the working directory of a process.
+        // The plan is written last, so a folder with a plan is complete.
         let filled = fill(path, plan);
         if filled.is_err() {
             clear(path);
@@ -218,18 +221,19 @@ fn create(path: &Path, plan: &Plan) -> anyhow::Result<()> {
     let name = path.file_name().context("--data is not a folder name")?.to_string_lossy();
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
-    let draft = parent.join(format!(".{name}.{}", std::process::id()));
-    fs::create_dir_all(&draft).with_context(cannot)?;
+    let temporary = parent.join(format!(".{name}.{}", std::process::id()));
+    fs::create_dir_all(&temporary).with_context(cannot)?;
     // Renaming is atomic: a folder with a plan is complete.
-    let created = fill(&draft, plan).and_then(|()| fs::rename(&draft, path).with_context(cannot));
+    let created =
+        fill(&temporary, plan).and_then(|()| fs::rename(&temporary, path).with_context(cannot));
     if created.is_err() {
-        // Ignore a failure here: the first error is reported.
-        let _ = fs::remove_dir_all(&draft);
+        // Ignores a failure here: the first error is reported.
+        let _ = fs::remove_dir_all(&temporary);
     }
     created
 }
 
-/// Removes the entries of a folder. Ignores failures: the caller reports the error that led here.
+/// Removes the entries of a folder. Ignores failures: the caller reports its own, earlier error.
 fn clear(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let _ = fs::remove_dir_all(entry.path()).or_else(|_| fs::remove_file(entry.path()));
@@ -245,7 +249,7 @@ fn fill(folder: &Path, plan: &Plan) -> anyhow::Result<()> {
         let issued = authority.issue_node(cluster, NodeId(node.into()))?;
         write_issued(&issued, &node_dir.folder, &format!("node-{node}"))?;
         let text = plan.settings(folder, node);
-        // Rejects an unknown protocol before any process is started.
+        // Reports invalid settings, such as an unknown protocol, before any process is started.
         NodeSettings::parse(Layer::from_toml(&text, &node_dir.settings())?)?;
         write(&node_dir.settings(), &text)?;
     }
@@ -286,7 +290,7 @@ mod tests {
         let five = error(&Dev { nodes: Some(5), ..dev(&data) });
         assert!(five.contains("was created with --nodes 3: omit --nodes"), "{five}");
         let entries = fs::read_dir(parent.path()).unwrap().count();
-        assert_eq!(entries, 1, "no draft is left");
+        assert_eq!(entries, 1, "no temporary folder is left");
     }
 
     #[test]
@@ -316,7 +320,7 @@ mod tests {
         assert_eq!(fs::read_dir(&data).unwrap().count(), 0, "no file is left");
         let plan = Folder::open_or_create(&dev(&here)).unwrap().plan;
         assert_eq!(Folder::open_or_create(&dev(&data)).unwrap().plan, plan);
-        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 1, "no draft is left");
+        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 1, "no temporary folder is left");
     }
 
     #[test]
@@ -326,12 +330,15 @@ mod tests {
         let unknown = error(&Dev { protocol: Some("flood".into()), ..dev(&data) });
         assert!(unknown.contains("unknown protocol \"flood\"; known: raft"), "{unknown}");
         let high = error(&Dev { client_port: Some(65_534), ..dev(&data) });
-        assert!(high.contains("--client-port 65534 is not valid: 3 nodes need ports"), "{high}");
+        assert!(
+            high.contains("--client-port 65534 is not valid: 3 nodes need 3 consecutive ports"),
+            "{high}"
+        );
         assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
         fs::create_dir(&data).unwrap();
         fs::write(data.join("diary.txt"), "dear").unwrap();
         let foreign = error(&dev(&data));
-        assert!(foreign.contains("is not empty and not a cluster"), "{foreign}");
+        assert!(foreign.contains("is not empty and was not created by"), "{foreign}");
         assert!(data.join("diary.txt").exists());
     }
 }

@@ -1,8 +1,8 @@
 //! `synod dev`: a development cluster on this machine, one process per node.
 //!
 //! Every node is a child process, `synod start`, with certificates, settings and data in its own
-//! subfolder. The standard input of each child is a pipe without data: when the supervisor exits,
-//! even killed, the pipe closes and the child stops.
+//! subfolder. The standard input of each child is a pipe without data. When the supervisor exits, even
+//! if it is killed, the pipe closes and the child stops.
 
 mod args;
 mod earlier;

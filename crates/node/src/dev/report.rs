@@ -9,8 +9,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::ExitStatus;
 
-/// Bytes at the end of a log that are searched for its last line.
-const TAIL: usize = 4096;
+/// Number of bytes at the end of a log in which its last line is searched.
+const TAIL_BYTES: usize = 4096;
 
 /// Reports that all processes are started, with their addresses.
 pub(super) fn started(folder: &Folder, node_dirs: &[NodeDir], processes: &[u32], program: &Path) {
@@ -74,7 +74,7 @@ pub(super) fn exited(
     if folder.plan.store == StoreKind::Memory {
         return print(format_args!(
             "node {node} (process {process}) {how}; its votes in memory are lost, so its peers would \
-             drop its messages: to get it back, stop all nodes and run `synod dev` again"
+             drop its messages: to restart it, stop all nodes and run `synod dev` again"
         ));
     }
     print(format_args!(
@@ -87,13 +87,13 @@ pub(super) fn exited(
 /// Returns the last line of a node's log.
 pub(super) fn last_log_line(node_dir: &NodeDir) -> String {
     let log = std::fs::read(node_dir.log()).unwrap_or_default();
-    let tail = String::from_utf8_lossy(&log[log.len().saturating_sub(TAIL)..]).into_owned();
+    let tail = String::from_utf8_lossy(&log[log.len().saturating_sub(TAIL_BYTES)..]).into_owned();
     let line = tail.lines().rev().map(str::trim).find(|line| !line.is_empty());
     let line = line.map(|line| line.strip_prefix("synod: ").unwrap_or(line));
     line.map_or_else(|| format!("see {}", node_dir.log().display()), str::to_owned)
 }
 
-/// Returns the path relative to the current folder, where it is below that.
+/// Returns the path of the program, relative to the current folder if it is below that.
 fn short(program: &Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();
     match program.strip_prefix(here) {
@@ -106,7 +106,7 @@ fn endpoints(node_dirs: &[NodeDir]) -> String {
     node_dirs.iter().map(|node_dir| node_dir.clients.to_string()).collect::<Vec<_>>().join(",")
 }
 
-/// Prints a line. Ignores a closed output: it is no reason to stop the cluster.
+/// Prints a line. Ignores an error, such as a closed pipe, which is no reason to stop the cluster.
 fn print(line: impl Display) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }

@@ -19,12 +19,12 @@ use tokio::time::{sleep, timeout};
 const POLL: Duration = Duration::from_millis(50);
 /// Timeout of a status request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// Time without a serving node after which a message names the log.
+/// Time without a serving node after which a message names a log file.
 const START_WARNING: Duration = Duration::from_secs(20);
-/// Time that nodes get to exit; they need about 5 s if requests are in flight.
+/// Time that nodes have to exit. With requests in flight they need about 5 s, their drain timeout.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Runs the cluster in a folder until a signal arrives, or until no node is left.
+/// Runs the cluster in a folder until a signal arrives or all nodes have exited.
 ///
 /// # Errors
 /// If a node does not start, or all nodes have exited. The message is one line, and no child process
@@ -100,8 +100,8 @@ impl Children {
         Ok(children)
     }
 
-    /// Watches until a signal arrives. A node that cannot start stops all. One that exits later stays
-    /// down, and a message shows the command that restarts it.
+    /// Watches the nodes until a signal arrives. If a node cannot start, this returns its error, which
+    /// stops all. A node that exits later is not restarted: a message shows the command for that.
     async fn watch(
         &mut self,
         folder: &Folder,
@@ -123,7 +123,7 @@ impl Children {
                     let (node_dir, status) = (&node_dirs[index], status?);
                     if !ready && status.code().is_some() {
                         let reason = report::last_log_line(node_dir);
-                        bail!("node {} does not start: {reason}", node_dir.node);
+                        bail!("node {} failed to start: {reason}", node_dir.node);
                     }
                     report::exited(folder, node_dir, self.processes[index], status, program);
                     if self.alive == 0 {
@@ -134,17 +134,20 @@ impl Children {
         }
     }
 
-    /// Closes the children's pipes and waits until they have exited; kills those that do not.
+    /// Closes the children's pipes and waits until they have exited. Kills those that do not exit in time.
     async fn end(mut self) {
         self.pipes.clear();
-        let gone = async {
+        let all_exited = async {
             while self.alive > 0 && self.exits.recv().await.is_some() {
                 self.alive -= 1;
             }
         };
-        if timeout(EXIT_TIMEOUT, gone).await.is_err() {
-            eprintln!("synod: killing {} nodes that did not exit in {EXIT_TIMEOUT:?}", self.alive);
-            // Each waiting task holds a receiver until its child has exited.
+        if timeout(EXIT_TIMEOUT, all_exited).await.is_err() {
+            eprintln!(
+                "synod: {} nodes did not exit within {EXIT_TIMEOUT:?}: killing them",
+                self.alive
+            );
+            // Sending fails if no receiver is left: each task keeps one until its child has exited.
             let _ = self.kill.send(true);
             while self.alive > 0 && self.exits.recv().await.is_some() {
                 self.alive -= 1;
@@ -168,7 +171,7 @@ fn spawn(program: &Path, node_dir: &NodeDir) -> anyhow::Result<Child> {
         .stdout(log.try_clone()?)
         .stderr(log)
         .kill_on_drop(true);
-    // The settings files decide, so the environment must not override them, except for logging.
+    // The environment must not override the nodes' settings files, except for the log settings.
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy().into_owned();
         if name.starts_with("SYNOD_") && !name.starts_with("SYNOD_LOG") {
@@ -191,7 +194,7 @@ async fn wait(mut child: Child, mut kill: watch::Receiver<bool>) -> std::io::Res
 
 /// Waits for a node that serves: the leader, or any peer of Basic Paxos.
 async fn first_serving(node_dirs: &[NodeDir]) -> NodeReport {
-    let look = async {
+    let poll = async {
         loop {
             for node_dir in node_dirs {
                 if let Some(report) = serving(node_dir).await {
@@ -201,14 +204,16 @@ async fn first_serving(node_dirs: &[NodeDir]) -> NodeReport {
             sleep(POLL).await;
         }
     };
-    let mut look = Box::pin(look);
-    match timeout(START_WARNING, &mut look).await {
+    let mut poll = Box::pin(poll);
+    match timeout(START_WARNING, &mut poll).await {
         Ok(report) => report,
         Err(_) => {
             let log = node_dirs.first().map(|node_dir| node_dir.log().display().to_string());
             let log = log.unwrap_or_default();
-            eprintln!("synod: no node serves after {START_WARNING:?}; see {log}");
-            look.await
+            eprintln!(
+                "synod: no node serves clients after {START_WARNING:?}: see the logs, such as {log}"
+            );
+            poll.await
         }
     }
 }
@@ -218,7 +223,7 @@ async fn serving(node_dir: &NodeDir) -> Option<NodeReport> {
     let page = http::get(&address, "/status", REQUEST_TIMEOUT).await.ok()?;
     let report: NodeReport = serde_json::from_str(&page.body).ok()?;
     // Another process may serve on this port.
-    let is_serving = report.node == u64::from(node_dir.node) && report.orders();
+    let is_serving = report.node == u64::from(node_dir.node) && report.is_proposer();
     if !is_serving {
         return None;
     }

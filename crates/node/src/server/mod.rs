@@ -2,10 +2,10 @@
 //!
 //! | path | reply |
 //! |---|---|
-//! | `/livez` | 200 while the process serves |
+//! | `/livez` | 200 while the process replies to requests |
 //! | `/readyz` | 200 if this node has caught up and a linearizable read succeeds; else 503 and the reason |
 //! | `/health` | etcd's JSON: 200 and `"true"` if a linearizable read succeeds, else 503 |
-//! | `/status` | this node's role, term and progress, as JSON |
+//! | `/status` | this node's status report ([`NodeReport`]), as JSON |
 //! | `/metrics` | OpenMetrics text |
 
 mod metrics;
@@ -35,9 +35,9 @@ use tokio::task::JoinHandle;
 
 /// Timeout of the linearizable read in a health check.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
-/// Timeout of the linearizable read in a readiness check: below the usual 1 s timeout of a probe.
+/// Timeout of the linearizable read in a readiness check. It is below 1 s, the usual timeout of a probe.
 const READY_TIMEOUT: Duration = Duration::from_millis(900);
-/// Maximum lag of a ready node: slots known to be committed and not yet applied.
+/// Maximum lag of a ready node: number of slots that are known to be committed but not yet applied.
 const READY_LAG: u64 = 10_000;
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -76,8 +76,8 @@ impl HttpState {
         NodeReport::new(self.node, self.cluster, self.protocol.name(), &self.replica.metrics())
     }
 
-    /// Returns the reason that the node is not ready to serve; `None` if it is ready.
-    async fn unready(&self) -> Option<String> {
+    /// Returns the reason that the node is not ready to serve, or `None` if it is ready.
+    async fn not_ready_reason(&self) -> Option<String> {
         let report = self.report();
         if report.leader.is_none() {
             return Some("no known leader".to_owned());
@@ -86,14 +86,14 @@ impl HttpState {
             let (applied, commit) = (report.applied, report.commit);
             return Some(format!("catching up: applied slot {applied}, committed slot {commit}"));
         }
-        // A known leader is not enough: peers may drop this node's frames, and Basic Paxos has no
-        // leader. Only a reply of a quorum shows that requests succeed.
-        self.unreadable(READY_TIMEOUT).await
+        // A known leader is not enough: peers may drop this node's frames, and in Basic Paxos every node
+        // reports itself as the leader. Only a read that needs a quorum shows that requests succeed.
+        self.failed_read_reason(READY_TIMEOUT).await
     }
 
-    /// Returns the reason that a linearizable read fails or takes longer than `limit`; `None` if it
-    /// succeeds.
-    async fn unreadable(&self, limit: Duration) -> Option<String> {
+    /// Reads linearizably. Returns the reason that this failed or took longer than `limit`, or `None` if it
+    /// succeeded.
+    async fn failed_read_reason(&self, limit: Duration) -> Option<String> {
         let read = self.backend.query(Query::Revision, Consistency::Linearizable);
         match tokio::time::timeout(limit, read).await {
             Ok(Ok(_)) => None,
@@ -103,8 +103,8 @@ impl HttpState {
     }
 }
 
-/// Starts [`serve`] on its own runtime, with one thread for two cores: client load does not delay
-/// the threads that carry the peers' frames.
+/// Starts [`serve`] on a runtime of its own, with half as many threads as the machine has cores: client
+/// load must not delay the threads that transfer the peers' frames.
 ///
 /// # Errors
 /// If the runtime cannot start, or the listener cannot move to it.
@@ -160,14 +160,14 @@ pub async fn serve(
 }
 
 async fn readyz(State(state): State<Arc<HttpState>>) -> Response {
-    match state.unready().await {
+    match state.not_ready_reason().await {
         None => "ok\n".into_response(),
         Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
     }
 }
 
 async fn health(State(state): State<Arc<HttpState>>) -> Response {
-    let reason = state.unreadable(HEALTH_TIMEOUT).await;
+    let reason = state.failed_read_reason(HEALTH_TIMEOUT).await;
     let (code, health) = match reason {
         None => (StatusCode::OK, "true"),
         Some(_) => (StatusCode::SERVICE_UNAVAILABLE, "false"),

@@ -8,17 +8,17 @@ use synod_types::{ClusterId, NodeId};
 /// Status report of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeReport {
-    /// The node.
+    /// The node's id.
     pub node: u64,
-    /// Its cluster.
+    /// The cluster's id.
     pub cluster: u64,
     /// The program's version.
     pub version: String,
-    /// The protocol.
+    /// The protocol's name in settings.
     pub protocol: String,
     /// Role: `leader`, `candidate`, `follower` or `learner`; `peer` in Basic Paxos.
     pub role: String,
-    /// The known leader; in Basic Paxos, the node itself.
+    /// The known leader's id; in Basic Paxos, the id of the node itself.
     pub leader: Option<u64>,
     /// The current term, or the round of the ballot; 0 in Basic Paxos, where each slot has its own
     /// ballot.
@@ -29,20 +29,20 @@ pub struct NodeReport {
     pub last: u64,
     /// The last applied slot.
     pub applied: u64,
-    /// Digest of the applied state, 16 hexadecimal digits: equal on all nodes with the same applied
-    /// slot.
+    /// Digest of all that was applied, 16 hexadecimal digits. Nodes with the same applied slot have the
+    /// same digest.
     pub digest: String,
     /// The last slot whose effects are in the state store.
     pub saved: u64,
-    /// Client requests and reads in flight.
+    /// Requests of this node's clients in flight, reads included.
     pub outstanding: usize,
 }
 
 impl NodeReport {
-    /// Returns whether the node proposes its clients' requests itself: it is the leader, or a peer in
-    /// Basic Paxos.
+    /// Returns whether the node proposes requests, instead of forwarding them to a leader: it is the
+    /// leader, or a peer in Basic Paxos.
     #[must_use]
-    pub fn orders(&self) -> bool {
+    pub fn is_proposer(&self) -> bool {
         [Role::Leader, Role::Peer].map(role_name).contains(&self.role.as_str())
     }
 

@@ -9,16 +9,17 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, clap::Args)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Layer {
-    /// This node's id, from 1. No default.
+    /// This node's id, 1 or more. Required.
     #[arg(long, env = "SYNOD_NODE", value_name = "ID")]
     pub node: Option<u64>,
 
-    /// The cluster's id, the same on all its nodes. No default.
+    /// The cluster's id, the same on all its nodes. Required.
     #[arg(long, env = "SYNOD_CLUSTER", value_name = "ID")]
     pub cluster: Option<u64>,
 
     /// All members of the cluster, this node included, separated by spaces:
-    /// ID=PEER_HOST:PORT,CLIENT_URL. In a file: members = [{ id, peer, client }, ..]. No default.
+    /// ID=PEER_HOST:PORT,CLIENT_URL, for example 1=10.0.0.1:2380,http://10.0.0.1:2379. In a file:
+    /// members = [{ id = 1, peer = "10.0.0.1:2380", client = "http://10.0.0.1:2379" }, ..]. Required.
     #[arg(long, env = "SYNOD_MEMBERS", value_name = "MEMBERS", value_delimiter = ' ')]
     #[serde(default)]
     pub members: Vec<MemberAddress>,
@@ -35,15 +36,15 @@ pub struct Layer {
     #[arg(long, env = "SYNOD_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
 
-    /// Certificate of the authority that signed the nodes' certificates (PEM). No default.
+    /// Certificate of the authority that signed the nodes' certificates (PEM). Required.
     #[arg(long, env = "SYNOD_CA", value_name = "FILE")]
     pub ca: Option<PathBuf>,
 
-    /// This node's certificate (PEM), created by `synod cert node`. No default.
+    /// This node's certificate (PEM), created by `synod cert node`. Required.
     #[arg(long, env = "SYNOD_CERT", value_name = "FILE")]
     pub cert: Option<PathBuf>,
 
-    /// The private key of the certificate (PEM). No default.
+    /// The private key of this node's certificate (PEM). Required.
     #[arg(long, env = "SYNOD_KEY", value_name = "FILE")]
     pub key: Option<PathBuf>,
 
@@ -56,7 +57,8 @@ pub struct Layer {
     #[arg(long, env = "SYNOD_STORE", value_name = "STORE", ignore_case = true)]
     pub store: Option<StoreKind>,
 
-    /// Minimum election timeout: time without a leader before this node campaigns. Default: 300ms.
+    /// Minimum election timeout. A node starts an election if it receives nothing from a leader for a random time
+    /// between the minimum and the maximum. In basic-paxos, only a bound for heartbeat. Default: 300ms.
     #[arg(long, env = "SYNOD_ELECTION_MIN", value_name = "TIME")]
     pub election_min: Option<Period>,
 
@@ -70,7 +72,8 @@ pub struct Layer {
     #[arg(long, env = "SYNOD_HEARTBEAT", value_name = "TIME")]
     pub heartbeat: Option<Period>,
 
-    /// Timeout of a client's request, after which its outcome is reported as unknown. Default: 7s.
+    /// Timeout of a client's request, after which its outcome is reported as unknown; at least
+    /// election-max. Default: 7s.
     #[arg(long, env = "SYNOD_REQUEST_TIMEOUT", value_name = "TIME")]
     pub request_timeout: Option<Period>,
 
@@ -79,16 +82,17 @@ pub struct Layer {
     #[arg(long, env = "SYNOD_READ_BUDGET", value_name = "SIZE")]
     pub read_budget: Option<Size>,
 
-    /// Size limit for the reply to one read, at most the read budget and 2GiB. A larger read is
-    /// rejected: read in pages. Default: 128MiB, or the read budget if that is less.
+    /// Size limit for the reply to one read, from 2MiB to 2GiB and at most the read budget. A read with a
+    /// larger reply is rejected: clients can read in pages (with a limit). Default: 128MiB, or the read
+    /// budget if that is less.
     #[arg(long, env = "SYNOD_MAX_REPLY", value_name = "SIZE")]
     pub max_reply: Option<Size>,
 
-    /// Time that pending requests get to finish when the node stops. Default: 5s.
+    /// Time that pending requests have to complete when the node stops. Default: 5s.
     #[arg(long, env = "SYNOD_DRAIN_TIMEOUT", value_name = "TIME")]
     pub drain_timeout: Option<Period>,
 
-    /// Log filter: a level, or module=level pairs (as RUST_LOG). Default: info.
+    /// Log filter: a level, or module=level pairs separated by commas, as in RUST_LOG. Default: info.
     #[arg(long, env = "SYNOD_LOG", value_name = "FILTER")]
     pub log: Option<String>,
 
@@ -128,7 +132,7 @@ impl Layer {
         Ok(layer)
     }
 
-    /// Returns this layer, with the settings that it lacks taken from `below`.
+    /// Merges two layers: returns this one, with missing settings taken from `below`.
     #[must_use]
     pub fn over(self, below: Self) -> Self {
         let members = if self.members.is_empty() { below.members } else { self.members };
@@ -223,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn upper_layer_wins_in_every_field_and_the_lower_fills_in() {
+    fn upper_layer_overrides_every_field_and_the_lower_supplies_missing_ones() {
         let (upper, lower) = (read(&full(1, "1s")).unwrap(), read(&full(2, "2s")).unwrap());
         assert_eq!(upper.clone().over(lower.clone()), upper);
         assert_eq!(Layer::default().over(lower.clone()), lower);

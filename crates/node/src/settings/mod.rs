@@ -1,5 +1,5 @@
-//! The settings of one node. A flag overrides the environment, the environment the file, the file
-//! the default.
+//! The settings of one node. Flags override environment variables, which override the settings file,
+//! which overrides the defaults.
 //!
 //! A [`Layer`] is one source of settings, with every field optional. [`Layer::over`] merges two
 //! layers, and [`NodeSettings::parse`] turns the result into valid settings or a one-line error.
@@ -42,9 +42,9 @@ use synod_types::{ClusterId, Membership, NodeId};
 /// Complete and consistent settings of one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeSettings {
-    /// This node.
+    /// Id of this node.
     pub node: NodeId,
-    /// Its cluster.
+    /// Id of the cluster.
     pub cluster: ClusterId,
     /// All members of the cluster, this node included, in the order of their ids.
     pub members: Vec<MemberAddress>,
@@ -68,7 +68,7 @@ pub struct NodeSettings {
     pub read_budget: Size,
     /// Size limit for the reply to one read.
     pub max_reply: Size,
-    /// Time that pending requests get to finish when the node stops.
+    /// Time that pending requests have to complete when the node stops.
     pub drain_timeout: Duration,
     /// Log filter.
     pub log: String,
@@ -83,7 +83,7 @@ pub struct CertificateFiles {
     pub ca: PathBuf,
     /// This node's certificate.
     pub cert: PathBuf,
-    /// Its private key.
+    /// Private key of this node's certificate.
     pub key: PathBuf,
 }
 
@@ -169,48 +169,50 @@ impl NodeSettings {
         Ok(settings)
     }
 
-    /// Returns this node's own entry in the member list.
+    /// Returns this node's entry in the list of members.
     #[must_use]
-    pub fn me(&self) -> &MemberAddress {
-        let me = self.members.iter().find(|member| member.id == self.node.0);
-        me.expect("checked when the settings were parsed")
+    pub fn own_member(&self) -> &MemberAddress {
+        let own = self.members.iter().find(|member| member.id == self.node.0);
+        own.expect("`parse` has checked that this node is a member")
     }
 
     /// Returns the founding members, as voters.
     #[must_use]
     pub fn membership(&self) -> Membership {
         let voters = self.members.iter().map(|member| NodeId(member.id));
-        Membership::new(voters, []).expect("checked when the settings were parsed")
+        Membership::new(voters, []).expect("`parse` has checked the members")
     }
 
     fn check(&self) -> Result<(), SettingsError> {
         let TimingSettings { election, heartbeat } = &self.timing;
         if election.start >= election.end {
             let Range { start: min, end: max } = election;
-            let reason = format!("{max:?} is not more than election-min, which is {min:?}");
+            let reason = format!("{max:?} must be more than election-min, which is {min:?}");
             return Err(invalid("election-max", reason));
         }
         if heartbeat.is_zero() || *heartbeat * 3 > election.start {
             let max = election.start / 3;
-            let reason = format!("{heartbeat:?} is not in 1ms..={max:?}, a third of election-min");
+            let reason =
+                format!("{heartbeat:?} must be from 1ms to {max:?}, a third of election-min");
             return Err(invalid("heartbeat", reason));
         }
         if self.request_timeout < election.end {
             let (given, min) = (self.request_timeout, election.end);
-            let reason = format!("{given:?} is less than election-max, which is {min:?}");
+            let reason = format!("{given:?} must be at least election-max, which is {min:?}");
             return Err(invalid("request-timeout", reason));
         }
-        // A protobuf message is at most 2 GiB, and a reply larger than the budget never fits into it.
+        // A protobuf message has at most 2 GiB, and a reply larger than the read budget would always be
+        // rejected.
         let max = self.read_budget.min(Size::mib(2 << 10));
         let given = self.max_reply.bytes();
         if self.max_reply > max {
             let max = max.bytes();
-            let reason =
-                format!("{given} bytes are more than the read budget or 2GiB: {max} bytes");
+            let reason = format!("{given} bytes exceed {max} bytes, the read budget or 2GiB");
             return Err(invalid("max-reply", reason));
         }
         if self.max_reply < Size::mib(2) {
-            let reason = format!("{given} bytes are less than 2MiB: the largest value must fit");
+            let reason =
+                format!("{given} bytes must be at least 2MiB, so that a reply can hold any value");
             return Err(invalid("max-reply", reason));
         }
         Ok(())
@@ -294,12 +296,12 @@ mod tests {
         assert_eq!((settings.log.as_str(), settings.log_format), ("info", LogFormat::Pretty));
         assert_eq!(settings.data, Path::new("synod-data"));
         assert_eq!(settings.members[0].id, 1, "members are sorted by id");
-        assert_eq!(settings.me().client, "http://127.0.0.1:3381");
+        assert_eq!(settings.own_member().client, "http://127.0.0.1:3381");
         assert_eq!(settings.membership().voters(), [NodeId(1), NodeId(2)]);
     }
 
     #[test]
-    fn each_contradiction_is_a_one_line_error_that_names_its_setting() {
+    fn each_invalid_setting_is_a_one_line_error_that_names_it() {
         type Change = fn(&mut Layer);
         let cases: [(Change, &str); 12] = [
             (|layer| layer.node = None, "`node` is missing"),
@@ -309,10 +311,16 @@ mod tests {
             (|layer| layer.members[0].id = 1, "node 1 is listed twice"),
             (|layer| layer.election_max = layer.election_min, "election-min, which is 400ms"),
             (|layer| layer.heartbeat = "200ms".parse().ok(), "a third of election-min"),
-            (|layer| layer.request_timeout = "1ms".parse().ok(), "1ms is less than election-max"),
-            (|layer| layer.max_reply = "257MiB".parse().ok(), "more than the read budget"),
+            (
+                |layer| layer.request_timeout = "1ms".parse().ok(),
+                "1ms must be at least election-max",
+            ),
+            (
+                |layer| layer.max_reply = "257MiB".parse().ok(),
+                "exceed 268435456 bytes, the read budget",
+            ),
             (|layer| layer.read_budget = "1MiB".parse().ok(), "`max-reply` is not valid"),
-            (|layer| layer.max_reply = "1KiB".parse().ok(), "1024 bytes are less than 2MiB"),
+            (|layer| layer.max_reply = "1KiB".parse().ok(), "1024 bytes must be at least 2MiB"),
             (|layer| layer.protocol = Some("flood".into()), "unknown protocol \"flood\"; known: r"),
         ];
         for (change, expected) in cases {

@@ -26,7 +26,7 @@ impl FromStr for Period {
             .parse()
             .map_err(|_| format!("{text:?} is not a duration: start with a number, as in 7s"))?;
         let millis = number.checked_mul(unit).filter(|millis| *millis <= 86_400_000);
-        let millis = millis.ok_or_else(|| format!("{text:?} is more than a day"))?;
+        let millis = millis.ok_or_else(|| format!("{text:?} is more than the maximum of a day"))?;
         Ok(Self(Duration::from_millis(millis)))
     }
 }
@@ -74,7 +74,7 @@ impl FromStr for Size {
             .parse()
             .map_err(|_| format!("{text:?} is not a size: start with a number, as in 64MiB"))?;
         let bytes = number.checked_mul(unit).filter(|bytes| *bytes <= 1 << 40);
-        bytes.map(Self).ok_or_else(|| format!("{text:?} is more than 1024GiB"))
+        bytes.map(Self).ok_or_else(|| format!("{text:?} is more than the maximum of 1024GiB"))
     }
 }
 
@@ -122,13 +122,13 @@ impl fmt::Display for MemberAddress {
 pub enum StoreKind {
     /// On disk, in RocksDB.
     Rocksdb,
-    /// In memory: lost when the process ends. A node that lost its votes must not rejoin under its
-    /// id, so its peers drop its messages until they are restarted, too.
+    /// In memory: lost when the process ends. A node that has lost its votes is not safe to rejoin, so
+    /// after its restart its peers drop its messages until they are restarted as well.
     Memory,
 }
 
 impl Default for StoreKind {
-    /// Returns RocksDB if it was compiled in, else memory.
+    /// Returns RocksDB if this program was built with it, else memory.
     fn default() -> Self {
         if cfg!(feature = "rocksdb") { Self::Rocksdb } else { Self::Memory }
     }

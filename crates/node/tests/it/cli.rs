@@ -16,7 +16,7 @@ fn nodes(store: &str) -> Nodes {
 }
 
 #[test]
-fn port_in_use_is_named() {
+fn port_in_use_is_named_in_the_error() {
     let nodes = nodes("memory");
     let tcp = TcpListener::bind(("127.0.0.1", nodes.ports[0])).expect("a free port");
     let error = failure(&mut nodes.command(0));

@@ -1,5 +1,5 @@
-//! A node with a damaged data folder: it refuses to start and names the file, or it starts with all
-//! its data. It never starts with less.
+//! A node with a damaged data folder refuses to start and names the file, or starts with all its data. It
+//! never starts with only a part of them.
 #![cfg(feature = "rocksdb")]
 
 use crate::support::{Nodes, PROTOCOLS, connect, one_at_a_time, put, read_all, wait_for};
@@ -92,9 +92,10 @@ struct DamagedNode {
 }
 
 impl DamagedNode {
-    /// Kills the node twice, so that its log is in a table and in a write-ahead log.
+    /// Writes and kills the node twice, so that one part of its log is in an SST file of RocksDB, and the
+    /// other in RocksDB's write-ahead log.
     fn new(protocol: &str) -> Self {
-        let mut nodes = Nodes::alone(protocol);
+        let mut nodes = Nodes::single(protocol);
         for run in ["one", "two"] {
             nodes.start(0);
             wait_for("the node serves", TIMEOUT, || read_all(nodes.ports[0]));
@@ -136,7 +137,7 @@ impl DamagedNode {
     ) -> bool {
         self.restore();
         let data = self.nodes.file(DATA);
-        let file = largest(&data, prefix, suffix);
+        let file = longest_file(&data, prefix, suffix);
         damage.apply(&file);
         let name = file.strip_prefix(&data).expect("a file of the folder").display().to_string();
         let what = format!("{damage:?} of {name}");
@@ -222,7 +223,7 @@ impl Damage {
 }
 
 /// Returns the longest file whose path in the folder has this prefix and suffix.
-fn largest(data: &Path, prefix: &str, suffix: &str) -> PathBuf {
+fn longest_file(data: &Path, prefix: &str, suffix: &str) -> PathBuf {
     let folder = data.join(prefix);
     let folder = if prefix.ends_with('/') { &folder } else { folder.parent().expect("a folder") };
     let files =

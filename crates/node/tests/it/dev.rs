@@ -30,17 +30,18 @@ struct Dev {
 impl Dev {
     /// Starts three nodes on a new or existing folder, and waits for the ready line.
     fn start(data: &Path, port: u16) -> Self {
-        Self::run(dev_command(data, port), data, port)
+        Self::start_with(dev_command(data, port), data, port)
     }
 
-    fn run(command: Command, data: &Path, port: u16) -> Self {
-        let mut dev = Self::begin(command, data, port);
+    /// Starts the supervisor with this command, and waits for the ready line.
+    fn start_with(command: Command, data: &Path, port: u16) -> Self {
+        let mut dev = Self::spawn(command, data, port);
         dev.wait_until_ready();
         dev
     }
 
     /// Starts the supervisor without waiting.
-    fn begin(mut command: Command, data: &Path, port: u16) -> Self {
+    fn spawn(mut command: Command, data: &Path, port: u16) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the program starts");
         let (sender, lines) = channel();
         let printed = BufReader::new(child.stdout.take().expect("piped"));
@@ -67,8 +68,8 @@ impl Dev {
         assert_eq!(self.processes.len(), 3);
     }
 
-    /// Runs a node's printed restart command outside the supervisor, with a separate log file.
-    fn start_again(&self, node: usize, command: &mut Command) -> Guarded {
+    /// Starts a node outside the supervisor, with a separate log file.
+    fn start_unsupervised(&self, node: usize, command: &mut Command) -> Guarded {
         let log = File::create(self.logs(node)[1].clone()).expect("a log file");
         let started = command.stdin(Stdio::null()).stderr(log).spawn();
         Guarded(started.expect("the program starts"))
@@ -98,7 +99,7 @@ impl Dev {
 
     fn leader(&self) -> usize {
         let reports = || self.ports.iter().filter_map(|port| status(*port));
-        wait_for("a leader", TIMEOUT, || reports().find(NodeReport::orders)).node as usize - 1
+        wait_for("a leader", TIMEOUT, || reports().find(NodeReport::is_proposer)).node as usize - 1
     }
 
     /// Stops the cluster with SIGTERM.
@@ -108,9 +109,11 @@ impl Dev {
         assert!(self.all_ended());
     }
 
+    /// Returns whether all nodes have exited and no port is in use.
     fn all_ended(&self) -> bool {
-        let quiet = self.ports.iter().all(|port| TcpStream::connect(("127.0.0.1", *port)).is_err());
-        quiet && !self.processes.iter().any(|process| is_running(*process))
+        let ports_are_closed =
+            self.ports.iter().all(|port| TcpStream::connect(("127.0.0.1", *port)).is_err());
+        ports_are_closed && !self.processes.iter().any(|process| is_running(*process))
     }
 }
 
@@ -136,15 +139,15 @@ fn folder() -> (TempDir, PathBuf) {
 #[test]
 fn cluster_serves_and_sigterm_stops_all_nodes() {
     let _turn = one_at_a_time();
-    PROTOCOLS.iter().for_each(|protocol| serves_and_ends(protocol));
+    PROTOCOLS.iter().for_each(|protocol| check_serves_and_stops(protocol));
 }
 
-fn serves_and_ends(protocol: &str) {
+fn check_serves_and_stops(protocol: &str) {
     let (_parent, data) = folder();
     let port = free_ports(3);
     let mut command = dev_command(&data, port);
     command.args(["--protocol", protocol]);
-    let mut dev = Dev::run(command, &data, port);
+    let mut dev = Dev::start_with(command, &data, port);
     assert_eq!(stdout(&mut dev.client(&["put", "hello", "world"])), "OK\n");
     assert_eq!(stdout(&mut dev.client(&["get", "hello"])), "hello\nworld\n");
     let done = stdout(&mut dev.client(&[
@@ -223,7 +226,7 @@ fn cluster_serves_without_a_killed_leader_and_the_printed_command_restarts_it() 
     let restart = dev.line();
     let mut words = restart.split_whitespace();
     let mut command = Command::new(words.next().expect("a program"));
-    let mut node = dev.start_again(leader, command.args(words));
+    let mut node = dev.start_unsupervised(leader, command.args(words));
     wait_for("the node has caught up", TIMEOUT, || {
         assert_eq!(node.ended(), None, "the restarted node has exited");
         let reports: Option<Vec<_>> = dev.ports.iter().map(|port| status(*port)).collect();
@@ -245,7 +248,7 @@ fn messages_of_a_node_that_lost_its_votes_are_dropped_with_a_warning() {
     let mut dev = Dev::start(&data, free_ports(3));
     let leader = dev.leader();
     let follower = (leader + 1) % 3;
-    // The leader has received messages of the follower's store once the follower has caught up.
+    // Once the follower has caught up, the leader has received messages from its store.
     stdout(&mut dev.client(&["put", "hello", "world"]));
     let digest = |node: usize| status(dev.ports[node]).map(|report| report.digest);
     wait_for("the follower has caught up", TIMEOUT, || {
@@ -256,7 +259,7 @@ fn messages_of_a_node_that_lost_its_votes_are_dropped_with_a_warning() {
     assert!(line.contains("its votes in memory are lost"), "{line}");
     let mut command = synod();
     command.args(["start", "--config"]).arg(data.join(format!("node-{}/node.toml", follower + 1)));
-    let mut node = dev.start_again(follower, &mut command);
+    let mut node = dev.start_unsupervised(follower, &mut command);
     let log = data.join(format!("node-{}/node.log", leader + 1));
     let warning = format!(
         "kept in memory, so its votes are lost; restore its data folder peer={}",
@@ -299,7 +302,7 @@ fn start_waits_for_the_nodes_of_a_killed_supervisor() {
     first.processes.iter().for_each(|process| signal(*process, "STOP"));
     first.supervisor.signal("KILL");
     first.supervisor.wait(TIMEOUT);
-    let mut second = Dev::begin(dev_command(&data, port), &data, port);
+    let mut second = Dev::spawn(dev_command(&data, port), &data, port);
     let line = second.line();
     let processes: Vec<_> = first.processes.iter().map(ToString::to_string).collect();
     let expected = "Waiting for processes of an earlier run to exit: ".to_owned();
@@ -323,7 +326,7 @@ fn start_names_the_process_that_uses_its_folder() {
     // A node that a user started does not exit with a supervisor.
     let mut command = synod();
     command.args(["start", "--config"]).arg(data.join("node-2/node.toml"));
-    let mut node = dev.start_again(1, &mut command);
+    let mut node = dev.start_unsupervised(1, &mut command);
     wait_for("node 2 serves", TIMEOUT, || status(port + 1));
     let error = failure(dev_command(&data, port).stderr(Stdio::piped()));
     let process = node.0.id();
@@ -362,6 +365,6 @@ fn node_that_cannot_start_stops_the_cluster_with_its_error() {
     let output = run(dev_command(&data, port).stderr(Stdio::piped()));
     let error = crate::support::text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{error}");
-    assert!(error.contains("synod: node 2 does not start: "), "{error}");
+    assert!(error.contains("synod: node 2 failed to start: "), "{error}");
     assert!(error.contains("unknown field `shoe-size`"), "{error}");
 }

@@ -15,10 +15,10 @@ use synod_types::{ClusterId, Lane, NodeId};
 const CLUSTER: ClusterId = ClusterId(7);
 const ONE: NodeId = NodeId(1);
 const TWO: NodeId = NodeId(2);
-/// Senders of node 2's votes. With node 1 they would be a majority of five.
+/// Senders that node 2 writes into its votes. With node 1's own vote they would be a majority of five.
 const SENDERS: [NodeId; 3] = [TWO, NodeId(3), NodeId(4)];
 /// Number of rejected frames after which the test ends.
-const FORGED: u64 = 20;
+const FORGED_FRAMES: u64 = 20;
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 fn bind(authority: &CertificateAuthority, node: NodeId) -> QuicTransport {
@@ -67,7 +67,7 @@ async fn votes_with_a_forged_sender_are_rejected() {
     loop {
         let metrics = node.metrics();
         assert_ne!(metrics.status.role, Role::Leader, "elected by one peer of four");
-        if metrics.counters.frames_forged >= FORGED {
+        if metrics.counters.frames_forged >= FORGED_FRAMES {
             break;
         }
         let frame = tokio::time::timeout(TIMEOUT, two.recv()).await.expect("node 1 campaigns");

@@ -1,5 +1,5 @@
-//! A full disk: the node stops with an error, and every acknowledged write is there once the disk
-//! has space again.
+//! A full disk: the node stops with an error. Once the disk has space again, the node starts with every
+//! acknowledged write.
 #![cfg(feature = "rocksdb")]
 
 use crate::support::{
@@ -56,7 +56,7 @@ impl Drop for Disk {
 fn full_disk_stops_the_node_and_acknowledged_writes_survive() {
     let _turn = one_at_a_time();
     for protocol in PROTOCOLS {
-        let mut nodes = Nodes::alone(protocol);
+        let mut nodes = Nodes::single(protocol);
         let Some(disk) = Disk::mount(&nodes.file("data-1")) else { return };
         let mut acknowledged = Vec::new();
         for round in 1..=ROUNDS {

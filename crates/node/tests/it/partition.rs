@@ -1,5 +1,5 @@
-//! A partition of three nodes into one and two: the minority acknowledges nothing, the majority
-//! serves, and all converge when the partition heals.
+//! A partition of three nodes into one and two: the minority acknowledges no write, the majority serves,
+//! and all nodes converge after the partition heals.
 
 use crate::support::{
     Links, Nodes, PROTOCOLS, Shape, Write, Writers, connect, get, one_at_a_time, page,
@@ -7,7 +7,7 @@ use crate::support::{
 };
 use std::time::{Duration, Instant};
 
-/// Memory is enough without RocksDB: no node is killed here.
+/// Without RocksDB, a store in memory is enough: this test kills no node.
 const STORE: &str = if cfg!(feature = "rocksdb") { "rocksdb" } else { "memory" };
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// Number of writes that the majority acknowledges during a partition.
@@ -17,12 +17,12 @@ const ALL: [usize; 3] = [0, 1, 2];
 /// Time span of a partition, and the isolated node.
 struct Partition {
     isolated: usize,
-    begun: Instant,
+    started: Instant,
     ended: Instant,
 }
 
 #[test]
-fn minority_acknowledges_nothing_and_healed_nodes_converge() {
+fn minority_acknowledges_no_write_and_healed_nodes_converge() {
     let _turn = one_at_a_time();
     for protocol in PROTOCOLS {
         let links = Links::new();
@@ -45,7 +45,7 @@ fn minority_acknowledges_nothing_and_healed_nodes_converge() {
         nodes.wait_until_equal(TIMEOUT);
         for (partition, role) in [(&first, "leader"), (&second, "follower")] {
             let majority = check_partition(partition, &writes);
-            let took = partition.ended - partition.begun;
+            let took = partition.ended - partition.started;
             println!("{protocol}: {role} isolated for {took:.1?}: {majority} writes acknowledged");
         }
         check_everywhere(&nodes, &writes);
@@ -62,27 +62,27 @@ fn isolate(nodes: &mut Nodes, links: &Links, writers: &Writers, isolated: usize)
     });
     let others: Vec<_> = ALL.into_iter().filter(|node| *node != isolated).collect();
     links.isolate(isolated);
-    let begun = Instant::now();
+    let started = Instant::now();
     nodes.leader(&others);
     wait_for("the majority makes progress and a write to the minority fails", TIMEOUT, || {
-        let since = |write: &Write| write.begun > begun;
+        let since = |write: &Write| write.started > started;
         let served = |write: &Write| since(write) && write.node != isolated && write.acknowledged();
         let failed =
             |write: &Write| since(write) && write.node == isolated && !write.acknowledged();
         (writers.count(served) >= PROGRESS && writers.count(failed) > 0).then_some(())
     });
-    let before = writers.find(|write| acknowledged(write) && write.ended < begun);
+    let before = writers.find(|write| acknowledged(write) && write.ended < started);
     let before = before.expect("every node acknowledged writes before");
     check_reads_of_the_minority(nodes.ports[isolated], &before);
     assert_eq!(page(nodes.ports[isolated], "/readyz").code, 503, "the isolated node is ready");
     let ended = Instant::now();
     links.heal(isolated);
     wait_for("the minority serves again", TIMEOUT, || {
-        let serves = |write: &Write| acknowledged(write) && write.begun > ended;
+        let serves = |write: &Write| acknowledged(write) && write.started > ended;
         (writers.count(serves) > 0).then_some(())
     });
     println!("healed: node {} served again after {:.2?}", isolated + 1, ended.elapsed());
-    Partition { isolated, begun, ended }
+    Partition { isolated, started, ended }
 }
 
 /// Checks that an isolated node serves serializable reads and no linearizable ones.
@@ -99,10 +99,11 @@ fn check_reads_of_the_minority(port: u16, write: &Write) {
     });
 }
 
-/// Checks that the minority acknowledged no write that began and ended during the partition.
+/// Checks that the minority acknowledged no write that started and ended during the partition.
 /// Returns the number of writes that the majority acknowledged.
 fn check_partition(partition: &Partition, writes: &[Write]) -> usize {
-    let during = |write: &&Write| write.begun > partition.begun && write.ended < partition.ended;
+    let during =
+        |write: &&Write| write.started > partition.started && write.ended < partition.ended;
     let during: Vec<_> = writes.iter().filter(during).collect();
     let wrong =
         during.iter().find(|write| write.node == partition.isolated && write.acknowledged());

@@ -1,16 +1,16 @@
-//! A leader whose process is paused and resumes with outdated leadership: no client reads a stale
-//! value, from it or from another node.
+//! A leader whose process is paused, and still believes to be the leader when it resumes: no client reads a
+//! stale value, from it or from another node.
 
 use crate::support::{Nodes, PROTOCOLS, Registers, Shape, one_at_a_time, wait_for};
 use std::time::{Duration, Instant};
 
-/// Memory is enough without RocksDB: no node is killed here.
+/// Without RocksDB, a store in memory is enough: this test kills no node.
 const STORE: &str = if cfg!(feature = "rocksdb") { "rocksdb" } else { "memory" };
-/// Pauses from about the length of an election to beyond the idle timeout of a connection.
+/// Durations of the pauses: from about the length of an election to more than a connection's idle timeout.
 const PAUSES: [Duration; 3] =
     [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(5)];
 /// Shortest pause during which the other nodes must make progress.
-const LONG: Duration = Duration::from_secs(2);
+const LONG_PAUSE: Duration = Duration::from_secs(2);
 /// Number of operations that each other node completes during a long pause, and each node after it.
 const PROGRESS: usize = 50;
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -48,14 +48,14 @@ fn wait_for_progress(registers: &Registers) {
 fn pause_and_resume(nodes: &mut Nodes, registers: &Registers, leader: usize, pause: Duration) {
     let others: Vec<_> = ALL.into_iter().filter(|node| *node != leader).collect();
     nodes.process(leader).signal("STOP");
-    let begun = Instant::now();
+    let started = Instant::now();
     let before: Vec<_> = others.iter().map(|node| registers.done(*node)).collect();
     let others_progressed = || {
         let mut done = others.iter().zip(&before);
         done.all(|(node, before)| registers.done(*node) >= before + PROGRESS)
     };
     wait_for("the other nodes make progress", TIMEOUT, || {
-        (begun.elapsed() >= pause && (pause < LONG || others_progressed())).then_some(())
+        (started.elapsed() >= pause && (pause < LONG_PAUSE || others_progressed())).then_some(())
     });
     nodes.process(leader).signal("CONT");
 }

@@ -1,8 +1,9 @@
-//! A node is killed in each sync, or each sync fails: every acknowledged write survives, and a node
-//! stops after a failed sync.
+//! Faults in the syncs of a node: it is killed in a sync, or the sync fails. Every acknowledged write
+//! survives, and the node stops after a failed sync.
 //!
-//! A kill does not test which writes were synced, because the operating system keeps the writes of a
-//! killed process. It tests each point between two syncs; the simulator's disks lose unsynced writes.
+//! A kill does not test whether a write was synced, because the operating system keeps the unsynced writes
+//! of a killed process. It tests the restart from each point between two syncs. The simulator's disks also
+//! lose unsynced writes.
 #![cfg(feature = "rocksdb")]
 
 use crate::support::{
@@ -20,7 +21,7 @@ const SYNCS: [&str; 2] = ["fsync", "fdatasync"];
 const TIMEOUT: Duration = Duration::from_secs(60);
 const ALL: [usize; 3] = [0, 1, 2];
 
-/// Fault in a sync.
+/// Fault that strace injects into a sync.
 #[derive(Clone, Copy, Debug)]
 struct Fault {
     action: &'static str,
@@ -56,8 +57,8 @@ fn first_start_stops_at_any_failed_sync_and_can_be_repeated() {
     fail_each_sync_of_a_first_start(FAIL);
 }
 
-/// Injects the fault into each sync of a first start. These syncs are the stores', independent of the
-/// protocol, so the protocols alternate.
+/// Injects the fault into each sync of a first start, one start for each. The stores make these syncs, which
+/// do not depend on the protocol, so the protocols alternate.
 fn fail_each_sync_of_a_first_start(fault: Fault) {
     need_strace();
     let _turn = one_at_a_time();
@@ -74,7 +75,7 @@ fn fail_each_sync_of_a_first_start(fault: Fault) {
 
 /// Starts a node with a fault, then without. Returns whether the fault was injected.
 fn start_with_fault(protocol: &str, what: &str, fault: Fault) -> bool {
-    let mut nodes = Nodes::alone(protocol);
+    let mut nodes = Nodes::single(protocol);
     nodes.start_with_faults(0, what);
     let status = wait_for("the node serves or exits", TIMEOUT, || match nodes.process(0).ended() {
         Some(status) => Some(Some(status)),
@@ -94,7 +95,7 @@ fn acknowledged_writes_of_a_single_node_survive_a_fault_at_any_sync() {
     need_strace();
     let _turn = one_at_a_time();
     for protocol in PROTOCOLS {
-        let mut nodes = Nodes::alone(protocol);
+        let mut nodes = Nodes::single(protocol);
         let mut acknowledged = Vec::new();
         for (fault, number) in [KILL, FAIL].into_iter().flat_map(|f| (1..=6).map(move |n| (f, n))) {
             let what = fault.at("fdatasync", number);
@@ -116,25 +117,25 @@ fn acknowledged_writes_of_a_single_node_survive_a_fault_at_any_sync() {
     }
 }
 
-/// Returns the contents of a single node; `None` until it serves. Fails if it exits.
+/// Returns the contents of a single node, or `None` until it serves. Panics if it exits.
 fn contents(nodes: &mut Nodes) -> Option<BTreeMap<String, String>> {
     nodes.report(0)?;
     read_all(nodes.ports[0])
 }
 
-/// Writes until the node exits, at most `most` times; returns the acknowledged keys.
-fn put_until_exit(nodes: &mut Nodes, name: &str, most: usize) -> Vec<String> {
+/// Writes until the node exits, at most `max_writes` times. Returns the acknowledged keys.
+fn put_until_exit(nodes: &mut Nodes, name: &str, max_writes: usize) -> Vec<String> {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let mut client = runtime.block_on(async { connect(nodes.ports[0], TIMEOUT) });
     let mut acknowledged = Vec::new();
-    for number in 0..most {
+    for number in 0..max_writes {
         let key = format!("{name}/{number}");
         match runtime.block_on(put(&mut client, &key, "value")) {
             Ok(()) => acknowledged.push(key),
             Err(_) => return acknowledged,
         }
     }
-    assert!(nodes.process(0).ended().is_none(), "the node exited after {most} writes");
+    assert!(nodes.process(0).ended().is_none(), "the node exited after {max_writes} writes");
     acknowledged
 }
 

@@ -14,7 +14,7 @@ pub(crate) fn connect(port: u16, timeout: Duration) -> KvClient<Channel> {
     KvClient::new(channel(port, timeout)).max_decoding_message_size(1 << 30)
 }
 
-/// Returns the channel of such a client.
+/// Returns a channel that connects at its first request, and reconnects when necessary.
 pub(crate) fn channel(port: u16, timeout: Duration) -> Channel {
     let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{port}")).expect("an address");
     let endpoint = endpoint.connect_timeout(Duration::from_secs(1)).timeout(timeout);
@@ -63,8 +63,8 @@ pub(crate) enum SwapOutcome {
     Mismatch(Option<String>),
 }
 
-/// Sets a key if it has the value `old`, or does not exist if `old` is `None`; else reads it, in one
-/// transaction.
+/// In one transaction, sets a key if it has the value `old` (with `None`, if it does not exist), and reads
+/// it otherwise.
 pub(crate) async fn swap(
     client: &mut KvClient<Channel>,
     key: &str,
@@ -140,7 +140,7 @@ pub(crate) fn status(port: u16) -> Option<NodeReport> {
     serde_json::from_str(&page.ok()?.body).ok()
 }
 
-/// Waits until all nodes have the same applied slot, and returns it. Fails if two nodes with the same
+/// Waits until all nodes have the same applied slot, and returns it. Panics if two nodes with the same
 /// applied slot have different digests.
 pub(crate) fn wait_until_equal(ports: &[u16], limit: Duration) -> u64 {
     wait_for("all nodes have the same applied slot", limit, || {

@@ -9,17 +9,17 @@ use synod_checker::{
     Compare, History, Op, OpId, Options, Outcome, Txn, TxnOp, Value, Verdict, check_until,
 };
 
-/// Time limit of the checker, far more than these histories need.
+/// Time limit of the checker. These histories need far less.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Records the begin and the end of every operation.
+/// Records the invocation and the response of every operation.
 #[derive(Default)]
 pub(crate) struct Recorder(Mutex<Events>);
 
 #[derive(Default)]
 struct Events {
     history: History,
-    /// The same events as lines of JSON, written to a file when a test fails.
+    /// The same events as lines of JSON, written to a file if the check fails.
     lines: Vec<String>,
 }
 
@@ -52,7 +52,7 @@ pub(crate) struct Pending {
 
 impl Recorder {
     /// Records that a client sends a request.
-    pub(crate) fn begin(&self, client: &str, key: &str, request: Request) -> Pending {
+    pub(crate) fn invoke(&self, client: &str, key: &str, request: Request) -> Pending {
         let mut events = self.0.lock().expect("no client panics");
         let call = events.history.invoke(client, request.operation(key));
         let pending = Pending { call, client: client.to_owned(), key: key.to_owned(), request };
@@ -61,13 +61,13 @@ impl Recorder {
     }
 
     /// Records that the operation completed with this response.
-    pub(crate) fn done(&self, pending: &Pending, response: &Response) {
+    pub(crate) fn complete(&self, pending: &Pending, response: &Response) {
         let outcome = match response {
             Response::Found(found) if matches!(pending.request, Request::Get) => {
                 Outcome::Read(value(found))
             }
             Response::Found(_) => Outcome::Done,
-            Response::Deleted(was_there) => Outcome::Deleted(*was_there),
+            Response::Deleted(existed) => Outcome::Deleted(*existed),
             Response::Swapped(SwapOutcome::Swapped) => {
                 Outcome::Txn { succeeded: true, results: Vec::new() }
             }
@@ -76,7 +76,7 @@ impl Recorder {
             }
         };
         let mut events = self.0.lock().expect("no client panics");
-        events.history.complete(pending.call, outcome).expect("it has begun");
+        events.history.complete(pending.call, outcome).expect("it was invoked");
         let kind = if matches!(response, Response::Swapped(SwapOutcome::Mismatch(_))) {
             "fail"
         } else {
@@ -85,19 +85,19 @@ impl Recorder {
         events.lines.push(pending.line(kind, Some(response)));
     }
 
-    /// Records that the operation was certainly not applied.
-    pub(crate) fn failed(&self, pending: &Pending) {
+    /// Records that the operation was not applied and will not be.
+    pub(crate) fn fail(&self, pending: &Pending) {
         let mut events = self.0.lock().expect("no client panics");
-        events.history.fail(pending.call).expect("it has begun");
+        events.history.fail(pending.call).expect("it was invoked");
         // In the file format, a failed compare-and-set means that it found another value.
         let kind = if matches!(pending.request, Request::Swap(..)) { "info" } else { "fail" };
         events.lines.push(pending.line(kind, None));
     }
 
     /// Records that the outcome of the operation is unknown.
-    pub(crate) fn lost(&self, pending: &Pending) {
+    pub(crate) fn abandon(&self, pending: &Pending) {
         let mut events = self.0.lock().expect("no client panics");
-        events.history.abandon(pending.call).expect("it has begun");
+        events.history.abandon(pending.call).expect("it was invoked");
         events.lines.push(pending.line("info", None));
     }
 
@@ -164,10 +164,10 @@ mod tests {
     fn is_linearizable(steps: &[(Request, Option<Response>)]) -> bool {
         let recorder = Recorder::default();
         for (request, response) in steps {
-            let pending = recorder.begin("client", "key", request.clone());
+            let pending = recorder.invoke("client", "key", request.clone());
             match response {
-                Some(response) => recorder.done(&pending, response),
-                None => recorder.lost(&pending),
+                Some(response) => recorder.complete(&pending, response),
+                None => recorder.abandon(&pending),
             }
         }
         let events = recorder.0.lock().unwrap();
@@ -176,30 +176,33 @@ mod tests {
     }
 
     #[test]
-    fn stale_and_lost_values_are_found() {
+    fn histories_with_stale_or_lost_values_are_not_linearizable() {
         let put = |value: &str| (Request::Put(value.into()), Some(Response::Found(None)));
         let got =
             |value: Option<&str>| (Request::Get, Some(Response::Found(value.map(Into::into))));
-        let lost = |value: &str| (Request::Put(value.into()), None);
+        let unknown = |value: &str| (Request::Put(value.into()), None);
         let deleted = |there| (Request::Delete, Some(Response::Deleted(there)));
         let swap = |old: Option<&str>, new: &str, response| {
             (Request::Swap(old.map(Into::into), new.into()), Some(Response::Swapped(response)))
         };
-        let held = |value: &str| SwapOutcome::Mismatch(Some(value.into()));
-        assert!(is_linearizable(&[put("a"), lost("b"), got(Some("a")), got(Some("b"))]));
+        let mismatch = |value: &str| SwapOutcome::Mismatch(Some(value.into()));
+        assert!(is_linearizable(&[put("a"), unknown("b"), got(Some("a")), got(Some("b"))]));
         assert!(!is_linearizable(&[put("a"), put("b"), got(Some("a"))]), "stale");
         assert!(!is_linearizable(&[put("a"), got(None)]), "lost");
         assert!(is_linearizable(&[put("a"), deleted(true), got(None), deleted(false)]));
         assert!(!is_linearizable(&[put("a"), deleted(false)]), "not seen by a delete");
-        let fine =
-            [put("a"), swap(Some("a"), "b", SwapOutcome::Swapped), swap(Some("a"), "c", held("b"))];
+        let fine = [
+            put("a"),
+            swap(Some("a"), "b", SwapOutcome::Swapped),
+            swap(Some("a"), "c", mismatch("b")),
+        ];
         assert!(is_linearizable(&fine));
         assert!(
             !is_linearizable(&[put("a"), put("b"), swap(Some("a"), "c", SwapOutcome::Swapped)]),
             "stale swap"
         );
         assert!(
-            !is_linearizable(&[put("a"), put("b"), swap(None, "c", held("a"))]),
+            !is_linearizable(&[put("a"), put("b"), swap(None, "c", mismatch("a"))]),
             "stale in a swap"
         );
     }

@@ -35,8 +35,8 @@ pub(crate) const PROTOCOLS: &[&str] = &synod_node::protocol::ProtocolKind::NAMES
 
 /// Runs tests with clusters one after the other: two clusters at once would compete for the cores.
 pub(crate) fn one_at_a_time() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+    static CLUSTER: Mutex<()> = Mutex::new(());
+    CLUSTER.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Returns a command of the program under test, without settings from the environment.
@@ -79,7 +79,8 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 }
 
 /// Returns the first of `count` consecutive ports that are free for TCP and UDP. They are below the
-/// system's ephemeral ports, so that no client connection takes one meanwhile.
+/// system's ephemeral ports, so that no outgoing connection is assigned one of them before the test binds
+/// it.
 pub(crate) fn free_ports(count: u16) -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let own = (std::process::id() % 97) as u16 * 100;
@@ -97,7 +98,7 @@ fn is_free(port: u16) -> bool {
     TcpListener::bind(at).is_ok() && UdpSocket::bind(at).is_ok()
 }
 
-/// Polls until the result is `Some`; fails if that takes longer than `limit`.
+/// Polls until the result is `Some`. Panics if that takes longer than `limit`.
 pub(crate) fn wait_for<T>(what: &str, limit: Duration, mut poll: impl FnMut() -> Option<T>) -> T {
     let until = Instant::now() + limit;
     loop {

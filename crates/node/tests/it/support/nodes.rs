@@ -25,7 +25,7 @@ pub(crate) struct Shape<'a> {
 pub(crate) struct Nodes {
     folder: TempDir,
     processes: Vec<Option<Guarded>>,
-    /// Offset of the peer that `leader` returns next in Basic Paxos.
+    /// Number of calls of `leader`, which returns another node at each call in Basic Paxos.
     turn: usize,
     /// The nodes' ports for clients.
     pub(crate) ports: Vec<u16>,
@@ -34,8 +34,8 @@ pub(crate) struct Nodes {
 }
 
 impl Nodes {
-    /// Sets up three nodes. `route(a, b)` is the port at which node a dials node b, both counted from
-    /// 0; by default the port that b listens on.
+    /// Sets up three nodes. `route(nodes, a, b)` returns the port at which node a dials node b, both
+    /// counted from 0; `None` selects the port that b listens on.
     pub(crate) fn new(
         shape: &Shape<'_>,
         route: impl Fn(&Nodes, usize, usize) -> Option<u16>,
@@ -43,9 +43,9 @@ impl Nodes {
         Self::sized(3, shape, route)
     }
 
-    /// Sets up a cluster of one node, with short election timeouts. Its acknowledged writes exist only
-    /// on its own disk.
-    pub(crate) fn alone(protocol: &str) -> Self {
+    /// Sets up a cluster of one node, with short election timeouts. Acknowledged writes exist only on its
+    /// disk.
+    pub(crate) fn single(protocol: &str) -> Self {
         let settings = "election-min = \"50ms\"\nelection-max = \"100ms\"\nheartbeat = \"10ms\"";
         Self::sized(1, &Shape { protocol, store: "rocksdb", settings }, |_, _, _| None)
     }
@@ -162,7 +162,7 @@ impl Nodes {
         status
     }
 
-    /// Returns the error line of a failed node. Fails if the node panicked.
+    /// Returns the error line of a node that failed. Panics if the node panicked.
     pub(crate) fn error_line(&self, index: usize) -> String {
         let log = fs::read_to_string(self.log(index)).expect("a log file");
         assert!(!log.contains("panicked"), "{log}");
@@ -175,7 +175,7 @@ impl Nodes {
         self.file(&format!("{}.log", index + 1))
     }
 
-    /// Returns the status report of a running node. Fails if the node has exited.
+    /// Returns the status report of a running node. Panics if the node has exited.
     pub(crate) fn report(&mut self, index: usize) -> Option<NodeReport> {
         let log = tail(&self.log(index));
         if let Some(process) = &mut self.processes[index]
@@ -186,13 +186,13 @@ impl Nodes {
         status(self.ports[index])
     }
 
-    /// Waits until one of the nodes `among` leads and another one follows it; returns the leader. In
-    /// Basic Paxos, waits until two of them serve, and returns each of them in turn.
+    /// Waits until one of the nodes `among` is the leader and another one follows it. Returns the leader. In
+    /// Basic Paxos, waits until two of them serve, and returns another one of them at each call.
     pub(crate) fn leader(&mut self, among: &[usize]) -> usize {
         self.turn += 1;
         let mut by_turn = among.to_vec();
         by_turn.rotate_left(self.turn % among.len());
-        wait_for("a leader is followed", Duration::from_secs(60), || {
+        wait_for("a node is the leader and another follows it", Duration::from_secs(60), || {
             let reports: Vec<_> = among.iter().map(|index| self.report(*index)).collect();
             let is_followed = |index: &usize| {
                 let reports = || reports.iter().flatten();
@@ -201,7 +201,7 @@ impl Nodes {
                     "peer" => report.role == "peer",
                     _ => report.leader == Some(own.node) && report.term == own.term,
                 };
-                (own.orders() && reports().filter(follows).count() >= 2).then_some(*index)
+                (own.is_proposer() && reports().filter(follows).count() >= 2).then_some(*index)
             };
             by_turn.iter().find_map(is_followed)
         })

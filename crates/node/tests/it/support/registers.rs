@@ -12,7 +12,8 @@ use tokio::task::JoinHandle;
 use tonic::Code;
 use tonic::transport::Channel;
 
-/// Number of keys: few enough for contention, many enough for a fast check of each key's history.
+/// Number of keys: few, so that clients compete for them, but enough that the history of each key is
+/// checked fast.
 const KEYS: u64 = 8;
 
 /// Client tasks that run until stopped.
@@ -85,27 +86,28 @@ impl Client {
             number += 1;
             let key = format!("register{}", self.next_random() % KEYS);
             let request = self.choose(&key, number);
-            let pending = self.recorder.begin(&self.name, &key, request.clone());
+            let pending = self.recorder.invoke(&self.name, &key, request.clone());
             match send(&mut channel, &key, &request).await {
                 Ok(response) => {
-                    self.recorder.done(&pending, &response);
+                    self.recorder.complete(&pending, &response);
                     self.done.fetch_add(1, Ordering::Relaxed);
                     self.record_seen(key, request, response);
                 }
                 Err(status) => {
                     if matches!(request, Request::Get) || is_rejection(&status) {
-                        self.recorder.failed(&pending);
+                        self.recorder.fail(&pending);
                     } else {
-                        self.recorder.lost(&pending);
+                        self.recorder.abandon(&pending);
                     }
-                    // A connection to a stopped node fails in microseconds: do not spin.
+                    // A connection to a stopped node fails in microseconds. Wait, so that the client does
+                    // not occupy a core with retries.
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
             }
         }
     }
 
-    /// Chooses a random operation; half of them read. No value is written twice.
+    /// Chooses a random operation; half of them are reads. Every written value is unique.
     fn choose(&mut self, key: &str, number: u64) -> Request {
         let value = format!("{}/{number}", self.name);
         match self.next_random() % 8 {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// Fails without strace: these tests have no other way to fail a sync.
+/// Panics if strace is not installed: these tests have no other way to make a sync fail.
 pub(crate) fn need_strace() {
     let mut strace = Command::new("strace");
     let found = strace.arg("-V").stdout(Stdio::null()).stderr(Stdio::null()).status();
@@ -17,8 +17,8 @@ pub(crate) fn need_strace() {
     );
 }
 
-/// Returns a command that runs under strace with faults, such as `fsync:error=EIO:when=3`. Calls are
-/// counted per thread. The process is this process' child, and its tracer exits with it.
+/// Returns a command that runs under strace with faults, such as `fsync:error=EIO:when=3`, which fails the
+/// third call of each thread. The traced program is a child of this process, and strace exits with it.
 pub(crate) fn traced(command: &Command, faults: &str, trace: &Path) -> Command {
     let mut tracer = Command::new("strace");
     tracer.args(["-D", "-f", "-qq", "-o"]).arg(trace);

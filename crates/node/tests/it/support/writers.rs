@@ -13,7 +13,7 @@ pub(crate) struct Write {
     pub(crate) node: usize,
     pub(crate) key: String,
     pub(crate) value: String,
-    pub(crate) begun: Instant,
+    pub(crate) started: Instant,
     pub(crate) ended: Instant,
     /// Error message of a write that was not acknowledged.
     pub(crate) error: Option<String>,
@@ -90,7 +90,7 @@ async fn write_on(
     while !stop.load(Ordering::Relaxed) {
         number += 1;
         let (key, value) = (format!("{name}/{number:08}"), format!("value {number}"));
-        let begun = Instant::now();
+        let started = Instant::now();
         let error = put(&mut client, &key, &value).await.err();
         if error.is_some() {
             // A connection to a stopped node fails in microseconds: retrying at once would take the
@@ -98,7 +98,7 @@ async fn write_on(
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let error = error.map(|status| status.message().to_owned());
-        let write = Write { node, key, value, begun, ended: Instant::now(), error };
+        let write = Write { node, key, value, started, ended: Instant::now(), error };
         ended.lock().expect("no writer panics").push(write);
     }
 }
