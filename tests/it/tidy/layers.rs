@@ -37,7 +37,16 @@ pub(super) const PURE: [(&str, &[&str]); 8] = [
     ("kv", &["bytes", "serde", "thiserror", "postcard"]),
     (
         "sim",
-        &["bytes", "serde", "thiserror", "postcard", "goldenscript", "rand_chacha", "rand_core"],
+        &[
+            "bytes",
+            "serde",
+            "thiserror",
+            "postcard",
+            "goldenfile",
+            "goldenscript",
+            "rand_chacha",
+            "rand_core",
+        ],
     ),
 ];
 
