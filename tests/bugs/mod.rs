@@ -16,9 +16,8 @@ use std::collections::BTreeSet;
 const SERIES: [(&str, usize); 2] = [("raft-", 45), ("paxos-p", 20)];
 
 /// Planned features that a row may wait for: without the feature, the bug cannot occur.
-const FEATURES: [&str; 8] = [
+const FEATURES: [&str; 7] = [
     "Fast Paxos",
-    "fast reads",
     "leadership transfer",
     "leases",
     "membership",

@@ -42,7 +42,7 @@ fn three<K: Arity + Sync>(traffic: fn(&MessageBatch) -> Delivery) -> Explore<Pax
 /// n2 and n3 propose; n1 votes, may crash, and may have a slow disk.
 fn two_propose(trouble: NodeEvent, node: NodeId) -> bool {
     match trouble {
-        NodeEvent::Timeout | NodeEvent::Proposal => node != N1,
+        NodeEvent::Timeout | NodeEvent::Proposal | NodeEvent::Read => node != N1,
         NodeEvent::Crash | NodeEvent::SlowWrite | NodeEvent::Compaction => node == N1,
     }
 }

@@ -56,6 +56,7 @@ mod machine;
 mod proposals;
 mod protocol;
 mod quorum;
+mod read_index;
 mod reason;
 mod recovery;
 mod stall;
@@ -78,6 +79,7 @@ pub use protocol::{
     Admin, Base, Durable, Gate, HardState, Input, Message, Protocol, Run, Saved, Write,
 };
 pub use quorum::{Quorum, QuorumError};
+pub use read_index::{ReadRelay, ReadRounds, RelayAction, WaitingRead};
 pub use reason::{IgnoreReason, StepDownReason};
 pub use recovery::RecoveryError;
 pub use stall::Stall;

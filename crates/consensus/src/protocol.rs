@@ -297,8 +297,11 @@ pub enum Input<P: Protocol> {
         /// Command, opaque to the protocol.
         command: Bytes,
     },
-    /// Request for a slot at which a linearizable read may be served. Answered by `read_ready` or
-    /// `refuse_read`.
+    /// Request for a slot from which a linearizable read may be served. Answered by `read_ready` or
+    /// `refuse_read`, or not at all if a message is lost: then the driver reads again under another id.
+    ///
+    /// A node never uses an id twice, across restarts either: a late answer to an earlier read would
+    /// pass for one to this read, and name a slot that is too old.
     Read(ReadId),
     /// Request of an operator. Answered by `placed` or `refuse`.
     Admin {

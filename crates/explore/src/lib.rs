@@ -53,6 +53,7 @@
 //! - Nodes neither remove nor change applied slots.
 //! - A slot has one value per stamp, and a ballot one leader. In Raft a leader holds all values that were
 //!   chosen in earlier terms.
+//! - The slot of a linearizable read is at or after every slot that any node had reported when the read arrived.
 //! - Terms, votes and promises never regress.
 //! - When a node sends a message, its synced disk [backs](synod_consensus::Message::holds) the claim that the
 //!   message makes about it.
@@ -87,7 +88,7 @@
 //!
 //! # Not covered
 //! - Liveness: many of the executions lose so many messages that no progress is possible.
-//! - Snapshot transfer, reads and membership changes: the search gives cores no such inputs. A node that needs
+//! - Snapshot transfer and membership changes: the search gives cores no such inputs. A node that needs
 //!   entries that others have compacted does not receive them.
 //! - Symmetry reduction: node ids break ties in ballots, so nodes are not symmetric in general. Use
 //!   [`Explore::with_events`] where they are.

@@ -28,6 +28,9 @@ pub enum Rule {
     BackedMessages,
     /// A node reports chosen slots in order, without gaps.
     ChosenInOrder,
+    /// The slot of a read is at or after every slot that any node had reported as chosen when the read
+    /// arrived.
+    FreshReads,
     /// A node never persists its state beyond the end of its durable log.
     StateWithinLog,
     /// A node recovers from any content that its disk may hold after a crash.
@@ -54,6 +57,7 @@ impl fmt::Display for Rule {
             Self::HardStateMonotonic => "hard states never regress",
             Self::BackedMessages => "messages are backed by the sender's disk",
             Self::ChosenInOrder => "slots are chosen in order",
+            Self::FreshReads => "reads see all chosen slots",
             Self::StateWithinLog => "the state is not persisted beyond the log",
             Self::Recovery => "a node recovers from its disk",
             Self::NoPanic => "no panic",

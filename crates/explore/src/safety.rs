@@ -5,8 +5,8 @@ use crate::node::{LoggedWrite, StepEvent, brief};
 use crate::rule::{Checked, Rule, RuleViolation, violated};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeBounds;
-use synod_consensus::{Protocol, Quorum, Role, Run, RunLog, Stamp, Status, Write};
-use synod_types::{Ballot, NodeId, Slot, Values};
+use synod_consensus::{Protocol, Quorum, Refusal, Role, Run, RunLog, Stamp, Status, Write};
+use synod_types::{Ballot, NodeId, ReadId, Slot, Values};
 
 /// Votes, chosen values and leaders of an execution so far.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -15,6 +15,7 @@ pub(crate) struct SafetyChecker<P: Protocol> {
     written: BTreeMap<(Slot, P::Stamp), VotedValue>,
     chosen: BTreeMap<Slot, Chosen>,
     leaders: BTreeMap<Ballot, NodeId>,
+    reads: ReadChecker,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -32,7 +33,8 @@ struct Chosen {
 
 impl<P: Protocol> SafetyChecker<P> {
     pub fn new() -> Self {
-        Self { written: BTreeMap::new(), chosen: BTreeMap::new(), leaders: BTreeMap::new() }
+        let (written, chosen, leaders) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { written, chosen, leaders, reads: ReadChecker::default() }
     }
 
     /// Returns the number of chosen slots.
@@ -57,6 +59,9 @@ impl<P: Protocol> SafetyChecker<P> {
         events.iter().try_for_each(|event| match event {
             StepEvent::Put(_, run) if !is_chosen_mark(run.stamp) => self.record_write(node, run),
             StepEvent::Put(round, run) | StepEvent::Chosen(round, run) => {
+                if matches!(event, StepEvent::Chosen(..)) {
+                    self.reads.reported = run.last().max(self.reads.reported);
+                }
                 self.check_report(node, *round, run, quorum, disks.clone())
             }
         })
@@ -236,6 +241,59 @@ impl<P: Protocol> SafetyChecker<P> {
     }
 }
 
+/// Reads that wait for a slot, and what they must not miss.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct ReadChecker {
+    /// Last slot that any node has reported as chosen: a client may have its answer.
+    reported: Slot,
+    /// Number of reads so far.
+    begun: u64,
+    /// Reads that wait, and what was reported when they arrived.
+    waiting: BTreeMap<(NodeId, ReadId), Slot>,
+    served: usize,
+}
+
+impl<P: Protocol> SafetyChecker<P> {
+    /// A client's read reaches a node. Returns its id.
+    pub fn begin_read(&mut self, node: NodeId) -> ReadId {
+        self.reads.begun += 1;
+        let id = ReadId(self.reads.begun);
+        self.reads.waiting.insert((node, id), self.reads.reported);
+        id
+    }
+
+    /// A node crashes: its clients receive no answer.
+    pub fn drop_reads(&mut self, node: NodeId) {
+        self.reads.waiting.retain(|(reader, _), _| *reader != node);
+    }
+
+    /// Returns the number of reads that were answered with a slot.
+    pub fn served(&self) -> usize {
+        self.reads.served
+    }
+
+    /// Checks a core's answer to a read: a state through its slot lacks nothing that was reported before
+    /// the read.
+    pub fn check_read(
+        &mut self,
+        node: NodeId,
+        id: ReadId,
+        answer: &Result<Slot, Refusal>,
+    ) -> Checked {
+        let Some(before) = self.reads.waiting.remove(&(node, id)) else { return Ok(()) };
+        let Ok(slot) = answer else { return Ok(()) };
+        self.reads.served += 1;
+        if *slot >= before {
+            return Ok(());
+        }
+        let text = format!(
+            "{node:?} may serve a read from slot {slot}, but slot {before} was reported as chosen \
+             before the read"
+        );
+        Err(violated(Rule::FreshReads, text))
+    }
+}
+
 impl Chosen {
     /// Checks that a write at a ballot above that of the chosen value writes this value. `node` is the writer, or
     /// 0 if the value was written before it was known which one is chosen.
@@ -343,6 +401,32 @@ mod tests {
         assert_eq!(report(&mut checker, &run(1, 1, b"a")), None);
         assert_eq!(report(&mut checker, &run(1, 1, b"b")), Some(Rule::Agreement));
         assert_eq!(report(&mut checker, &run(2, 1, b"b")), Some(Rule::ChosenOnQuorum));
+    }
+
+    #[test]
+    fn read_before_what_was_reported_is_found() {
+        let mut checker = chosen(&run(2, 1, b"a"));
+        let log = disk(&[run(1, 1, b"a"), run(2, 1, b"a")]);
+        let disks = || (1..=3).map(|id| (NodeId(id), DiskView::of(&log.log)));
+        let early = [(); 2].map(|()| checker.begin_read(NodeId(3)));
+        assert_eq!(violated_rule(checker.check_read(NodeId(3), early[0], &Ok(Slot(0)))), None);
+        let report = [StepEvent::Chosen(1, run(2, 1, b"a"))];
+        checker.check_step(NodeId(2), &report, &quorum(), disks()).unwrap();
+        assert_eq!(
+            violated_rule(checker.check_read(NodeId(3), early[1], &Ok(Slot(0)))),
+            None,
+            "before"
+        );
+        for (answer, found) in
+            [(Ok(Slot(2)), None), (Ok(Slot(1)), Some(Rule::FreshReads)), (Err(Refusal::Busy), None)]
+        {
+            let id = checker.begin_read(NodeId(1));
+            assert_eq!(violated_rule(checker.check_read(NodeId(1), id, &answer)), found);
+        }
+        assert_eq!(checker.served(), 4);
+        let lost = checker.begin_read(NodeId(1));
+        checker.drop_reads(NodeId(1));
+        assert_eq!(violated_rule(checker.check_read(NodeId(1), lost, &Ok(Slot(0)))), None);
     }
 
     #[test]

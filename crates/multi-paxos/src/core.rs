@@ -15,7 +15,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 use synod_consensus::{
     Base, Bounds, ClusterTiming, ConfigError, Effects, IgnoreReason, Input, Protocol,
-    ProtocolEvent, Quorum, RecoveryError, Refusal, Saved, Stall, Status, Timing,
+    ProtocolEvent, Quorum, ReadRelay, RecoveryError, Refusal, Saved, Stall, Status, Timing,
 };
 use synod_types::{Ballot, Instant, Membership, NodeId, Slot, Ticket};
 
@@ -67,6 +67,8 @@ pub struct MultiPaxos {
     pub(crate) leader_commit: Slot,
     /// Peers whose chosen values differ from this node's.
     pub(crate) contradicting: BTreeSet<NodeId>,
+    /// Reads that wait for an answer of the leader that this node follows.
+    pub(crate) reads: ReadRelay,
     pub(crate) repair: Repair,
 }
 
@@ -151,7 +153,7 @@ impl Protocol for MultiPaxos {
             Input::Stalled => self.on_stalled(now, fx),
             Input::Lagging => self.on_lagging(fx),
             Input::Propose { ticket, command } => self.on_propose(ticket, &command, fx),
-            Input::Read(id) => fx.refuse_read(id, Refusal::Unsupported),
+            Input::Read(id) => self.on_read(id, fx),
             Input::Admin { ticket, .. } => fx.refuse(ticket, Refusal::Unsupported),
             Input::Compact { through } => self.on_compact(through, fx),
             Input::Installed { base } => self.on_installed(base, fx),
@@ -163,6 +165,7 @@ impl Protocol for MultiPaxos {
             (Role::Leader(leader), mut ctx) => leader.flush(&mut ctx, now, fx),
             (Role::Follower | Role::Candidate(_), _) => self.flush_acceptor(fx),
         }
+        self.flush_reads(fx);
     }
 
     fn base_at(&self, through: Slot) -> Option<Base<Ballot>> {
@@ -257,6 +260,16 @@ impl MultiPaxos {
             (Message::Learn(learn), _) => self.on_learn(from, learn, fx),
             (Message::Learned(learned), _) => self.on_learned(now, from, learned, fx),
             (Message::Known(known), _) => self.on_known(now, from, known, fx),
+            (Message::ReadRound(round), _) => self.on_read_round(from, round, fx),
+            (Message::ReadRoundAck(ack), Role::Leader(leader)) => {
+                leader.on_read_round_ack(&ctx, from, ack, fx);
+            }
+            (Message::ReadRequest(request), Role::Leader(leader)) => {
+                leader.on_read(&ctx, from, request.id, fx);
+            }
+            // The leader that was asked has stepped down: the next one is asked again.
+            (Message::ReadRoundAck(_) | Message::ReadRequest(_), _) => {}
+            (Message::ReadReply(reply), _) => self.on_read_reply(reply, fx),
         }
     }
 

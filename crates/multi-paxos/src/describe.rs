@@ -3,7 +3,8 @@
 use crate::message::Commit;
 use crate::message::{
     Accept, Accepted, CHOSEN, ElectionState, Heartbeat, HeartbeatReply, Known, LAST_SLOT, Learn,
-    Learned, Message, Nack, Prepare, Probe, Promise, Report, View,
+    Learned, Message, Nack, Prepare, Probe, Promise, ReadReply, ReadRequest, ReadRound,
+    ReadRoundAck, Report, View,
 };
 use crate::span::Span;
 use alloc::format;
@@ -42,6 +43,15 @@ pub(crate) fn message(message: &Message) -> String {
         }
         Message::Known(it @ Known { first, commit, .. }) => {
             format!("Known(from {first}{}, commit {commit})", spans(&it.spans, *first))
+        }
+        Message::ReadRound(ReadRound { ballot, round }) => format!("ReadRound({ballot}, {round})"),
+        Message::ReadRoundAck(ReadRoundAck { ballot, round }) => {
+            format!("ReadRoundAck({ballot}, {round})")
+        }
+        // The id of a read says nothing to a person.
+        Message::ReadRequest(ReadRequest { ballot, .. }) => format!("ReadRequest({ballot})"),
+        Message::ReadReply(ReadReply { ballot, index, .. }) => {
+            format!("ReadReply({ballot}, from {index})")
         }
     }
 }

@@ -36,6 +36,16 @@
 //! Chosen is chosen: any node may answer.
 //! *(`paxos_p16_any_lost_message_is_retransmitted`, `partial_partition_chain`)*
 //!
+//! # Does a read take a slot? How can a leader be sure that it still leads?
+//! It takes none. A leader may have been overtaken and not know it, so it asks the acceptors whether they
+//! have promised a higher ballot, once for all reads that wait. A quorum of phase 2 that has not shares an
+//! acceptor with each quorum of phase 1: no other node had finished phase 1 when the question left.
+//! What lower ballots may have chosen was found in the leader's own phase 1 and comes before its
+//! barrier, for which the read waits. A follower asks the leader and serves the read itself.
+//! *(`leader_that_does_not_know_of_its_successor_serves_no_read`,
+//! `raft_21_read_is_confirmed_by_answers_to_an_earlier_round`,
+//! `raft_22_new_leader_serves_a_read_before_its_barrier_is_chosen`, `reads`)*
+//!
 //! # A and B are cut off from C, D and E; both sides are written to; it heals. What is left?
 //! Say A leads. It proposes and B accepts; two of five choose nothing, and no client gets an answer.
 //! Within the longest election timeout A detects that it lost its quorum and steps down. C, D and E

@@ -8,8 +8,8 @@ use alloc::vec::Vec;
 use core::cmp::{max, min};
 use core::time::Duration;
 use synod_consensus::{
-    HistoryDigest, IgnoreReason, Proposals, ProtocolEvent, Quorum, Refusal, Run, RunLog,
-    SendWindow, WindowLimits, Write,
+    HistoryDigest, IgnoreReason, Proposals, ProtocolEvent, Quorum, ReadRounds, Refusal, Run,
+    RunLog, SendWindow, WindowLimits, Write,
 };
 use synod_types::{Ballot, Instant, NodeId, Slot, Ticket};
 
@@ -62,7 +62,7 @@ pub struct Leader {
     ballot: Ballot,
     /// Slot of the no-op after everything that was found. Nothing is served before it is chosen: until
     /// then values that no node has learnt may still turn out to be chosen.
-    barrier: Slot,
+    pub(crate) barrier: Slot,
     is_serving: bool,
     /// Proposals from phase 1 that are still to be made.
     pub(crate) found: Option<Phase1Result>,
@@ -78,6 +78,8 @@ pub struct Leader {
     /// Commands since the last flush. What is open in the log is what this leader has proposed there
     /// after the commit index.
     proposals: Proposals,
+    /// Reads that wait for a quorum to confirm that this node still leads.
+    pub(crate) reads: ReadRounds,
 }
 
 /// Replication state of one acceptor.
@@ -184,6 +186,7 @@ impl Leader {
             self_ack_sent: first.prev(),
             peers,
             proposals: Proposals::default(),
+            reads: ReadRounds::default(),
         }
     }
 
@@ -457,6 +460,7 @@ impl Leader {
         }
         self.proposals.check_invariants(bytes);
         assert!(self.peers.is_sorted_by_key(|(node, _)| *node), "peers are in order");
+        self.reads.check_invariants();
         for (_, peer) in &self.peers {
             assert!(
                 peer.matched < peer.next && peer.next <= proposed.next(),

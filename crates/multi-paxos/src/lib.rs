@@ -50,6 +50,8 @@
 //!   its own disk still writes; its own acceptance is a message to itself and counts like any other,
 //!   once it is durable. It serves nothing until a no-op after everything that it found, its
 //!   barrier, is chosen: until then values that no node has learnt may still turn out to be chosen.
+//!   It answers reads after a round in which a quorum [confirms](ReadRoundAck) its ballot, one for all reads
+//!   that wait; a follower asks it. Reads write nothing.
 //! - **[`Learner`]**: what is chosen, in order. The leader sends its commit index; a slot counts only if
 //!   what is held there was accepted at that leader's ballot. What is missing is pulled, from any
 //!   node. Values held under the same ballot there are confirmed without being sent; others are
@@ -111,9 +113,10 @@
 //!   quorums, and ZooKeeper runs neither this nor that but Zab (Junqueira, Reed and Serafini, 2011).
 //!
 //! # Left out
-//! - Reads that bypass the log, leadership transfer and membership change: rejected as
+//! - Leadership transfer and membership change: rejected as
 //!   [`Unsupported`](consensus::Refusal::Unsupported) for the time being. Entries that name members are
 //!   carried like any other and change nothing.
+//! - Leases, and reads that ask a quorum of acceptors without the leader.
 //! - Transfer of snapshots: the core names the peers that need one, and takes an input when one is
 //!   installed.
 //! - Sending to a bare quorum only: each member gets every Accept.
@@ -142,6 +145,7 @@ mod leader;
 mod learner;
 mod message;
 mod proposer;
+mod read_index;
 mod recovery;
 mod span;
 
@@ -154,7 +158,8 @@ pub use leader::Leader;
 pub use learner::Learner;
 pub use message::{
     Accept, Accepted, CHOSEN, Commit, ElectionState, Heartbeat, HeartbeatReply, Known, Learn,
-    Learned, Message, Nack, Prepare, Probe, Promise, Report, View,
+    Learned, Message, Nack, Prepare, Probe, Promise, ReadReply, ReadRequest, ReadRound,
+    ReadRoundAck, Report, View,
 };
 pub use span::{Span, spans};
 pub use synod_consensus as consensus;

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use core::cmp::min;
 use serde::{Deserialize, Serialize};
 use synod_consensus::{Gate, HistoryDigest, IgnoreReason, Run, RunLog, Saved};
-use synod_types::{Ballot, Lane, NodeId, Slot};
+use synod_types::{Ballot, Lane, NodeId, ReadId, Slot};
 
 /// Bound of slots and rounds. At a million a second they take 146,000 years to get here. Larger
 /// numbers are damage or malice; rejecting them keeps every sum in this crate from overflowing.
@@ -87,8 +87,8 @@ pub struct View {
     pub priority: u8,
 }
 
-/// Messages between nodes. In Prepare, Accept, Probe and Commit the ballot is the sender's own; in
-/// Promise, Accepted and Nack it is the receiver's.
+/// Messages between nodes. In Prepare, Accept, Probe, Commit, ReadRound and ReadReply the ballot is the
+/// sender's own; in Promise, Accepted, Nack, ReadRoundAck and ReadRequest it is the receiver's.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Message {
     /// Phase 1a.
@@ -115,6 +115,14 @@ pub enum Message {
     Learned(Learned),
     /// Reply to a learner, without values.
     Known(Known),
+    /// Question of a leader with a round of reads.
+    ReadRound(ReadRound),
+    /// Answer to a round of reads.
+    ReadRoundAck(ReadRoundAck),
+    /// Asks the leader from which slot reads may be served.
+    ReadRequest(ReadRequest),
+    /// Answers a request for reads.
+    ReadReply(ReadReply),
 }
 
 /// Phase 1a for every slot from `from` on (PMS 3). Again with a later `from` it requests the
@@ -246,6 +254,46 @@ pub struct Known {
     pub digest: HistoryDigest,
 }
 
+/// Question of a leader whether the receiver has promised a higher ballot by now: one for all reads
+/// that wait. Not a part of heartbeats, of which elections count each round and keep few.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ReadRound {
+    /// Ballot of the leader.
+    pub ballot: Ballot,
+    /// Number of the round, from 1 on.
+    pub round: u64,
+}
+
+/// Answer to a [`ReadRound`]: the sender has promised no ballot above this one. Else it is a [`Nack`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ReadRoundAck {
+    /// Ballot of the leader.
+    pub ballot: Ballot,
+    /// Number of the round.
+    pub round: u64,
+}
+
+/// Request of a follower for a slot from which its reads may be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ReadRequest {
+    /// Ballot of the leader that the sender follows.
+    pub ballot: Ballot,
+    /// Latest read that waits at the sender. The answer counts for those before it, too.
+    pub id: ReadId,
+}
+
+/// Answer to a [`ReadRequest`], after a quorum has confirmed that its sender led when it received the
+/// request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ReadReply {
+    /// Ballot of the leader.
+    pub ballot: Ballot,
+    /// Read that the request named.
+    pub id: ReadId,
+    /// Slot from which the reads may be served. It may be after the commit index.
+    pub index: Slot,
+}
+
 pub(crate) fn is_ballot(ballot: Ballot) -> bool {
     (1..HORIZON).contains(&ballot.round) && ballot.node != NodeId(0)
 }
@@ -348,7 +396,11 @@ impl Message {
             | Self::Accepted(_)
             | Self::Probe(_)
             | Self::Commit(_)
-            | Self::Learn(_) => None,
+            | Self::Learn(_)
+            | Self::ReadRound(_)
+            | Self::ReadRoundAck(_)
+            | Self::ReadRequest(_)
+            | Self::ReadReply(_) => None,
         }
     }
 
@@ -386,6 +438,10 @@ impl Message {
                 let is_range = it.first > Slot::ZERO && last <= it.commit;
                 (None, None, is_range && are_valid(&it.spans, it.first))
             }
+            Self::ReadRound(it) => (Some(it.ballot), None, true),
+            Self::ReadRoundAck(it) => (None, Some(it.ballot), true),
+            Self::ReadRequest(it) => (None, Some(it.ballot), true),
+            Self::ReadReply(it) => (Some(it.ballot), None, it.index.0 < HORIZON),
         };
         if !is_valid || !own.into_iter().chain(addressed).all(is_ballot) {
             Err(IgnoreReason::OutOfRange)
@@ -414,7 +470,13 @@ impl synod_consensus::Message<MultiPaxos> for Message {
             | Self::HeartbeatReply(_)
             | Self::Learn(_)
             | Self::Learned(_)
-            | Self::Known(_) => Gate::Immediate,
+            | Self::Known(_)
+            // An acceptor that has promised a higher ballot rejects a round, whether the promise is
+            // durable or not; a promise that a crash takes back never left.
+            | Self::ReadRound(_)
+            | Self::ReadRoundAck(_)
+            | Self::ReadRequest(_)
+            | Self::ReadReply(_) => Gate::Immediate,
         }
     }
 
@@ -427,7 +489,11 @@ impl synod_consensus::Message<MultiPaxos> for Message {
             | Self::Heartbeat(_)
             | Self::HeartbeatReply(_)
             | Self::Learn(_)
-            | Self::Known(_) => Lane::Control,
+            | Self::Known(_)
+            | Self::ReadRound(_)
+            | Self::ReadRoundAck(_)
+            | Self::ReadRequest(_)
+            | Self::ReadReply(_) => Lane::Control,
             Self::Promise(_)
             | Self::Accept(_)
             | Self::Probe(_)
@@ -463,7 +529,11 @@ impl synod_consensus::Message<MultiPaxos> for Message {
             | Self::HeartbeatReply(_)
             | Self::Learn(_)
             | Self::Learned(_)
-            | Self::Known(_) => true,
+            | Self::Known(_)
+            | Self::ReadRound(_)
+            | Self::ReadRoundAck(_)
+            | Self::ReadRequest(_)
+            | Self::ReadReply(_) => true,
         }
     }
 

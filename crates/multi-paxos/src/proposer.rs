@@ -121,7 +121,10 @@ impl MultiPaxos {
                 return self.step_down(None, StepDownReason::CampaignTimedOut, fx);
             }
             Role::Candidate(candidate) => candidate.retry_prepares(&ctx, now, fx),
-            Role::Leader(leader) => leader.send_probes(now, fx),
+            Role::Leader(leader) => {
+                leader.send_probes(now, fx);
+                leader.repeat_round(&ctx, fx);
+            }
         }
         self.begin_round(now, fx);
         self.maybe_campaign(now, fx);
@@ -161,6 +164,7 @@ impl MultiPaxos {
             Role::Leader(it) => {
                 let hint = leader.filter(|node| *node != self.config.id());
                 it.refuse_proposals(hint, fx);
+                it.refuse_reads(hint, fx);
                 it.ballot()
             }
         };

@@ -9,7 +9,7 @@ use crate::message::{CHOSEN, HORIZON};
 use crate::{Config, MultiPaxos};
 use alloc::collections::BTreeSet;
 use synod_consensus::{
-    Base, IgnoreReason, RecoveryError, Run, Saved, Stall, StepDownReason, Write,
+    Base, IgnoreReason, ReadRelay, RecoveryError, Run, Saved, Stall, StepDownReason, Write,
 };
 use synod_types::{Ballot, Instant, Slot};
 
@@ -62,6 +62,7 @@ pub(crate) fn recover(
         agreement: Agreement::default(),
         leader_commit: Slot::ZERO,
         contradicting: BTreeSet::new(),
+        reads: ReadRelay::default(),
         repair: Repair { base: is_ahead },
     })
 }

@@ -56,7 +56,7 @@ fn two_campaign(trouble: NodeEvent, node: NodeId) -> bool {
     match trouble {
         NodeEvent::Timeout => node != N1,
         NodeEvent::Crash | NodeEvent::SlowWrite | NodeEvent::Compaction => node == N1,
-        NodeEvent::Proposal => true,
+        NodeEvent::Proposal | NodeEvent::Read => true,
     }
 }
 
@@ -110,6 +110,29 @@ fn lagging(stage: &mut Setup<'_, MultiPaxos>) {
 fn led(stage: &mut Setup<'_, MultiPaxos>) {
     stage.timeout(N1, Timer::Election);
     stage.deliver(|_, _, _| true);
+}
+
+/// n1 has chosen a value, which the others have accepted and do not know to be chosen. It has crashed: its
+/// answers would show that to a candidate.
+fn chosen_by_the_leader(stage: &mut Setup<'_, MultiPaxos>) {
+    led(stage);
+    stage.propose(N1, "one");
+    stage.deliver(|_, _, message| matches!(message, Message::Accept(_) | Message::Accepted(_)));
+    stage.lose_all();
+    stage.crash(N1);
+}
+
+/// n1 leads for the second time, n3 led in between. An answer of n2 to the first round of reads is in
+/// flight.
+fn led_twice(stage: &mut Setup<'_, MultiPaxos>) {
+    led(stage);
+    stage.read(N1);
+    stage.deliver(|_, to, message| to == N2 && matches!(message, Message::ReadRound(_)));
+    for node in [N3, N1] {
+        stage.timeout(node, Timer::Election);
+        stage.deliver(|_, _, message| !matches!(message, Message::ReadRoundAck(_)));
+    }
+    assert_eq!(stage.leaders(), [N1]);
 }
 
 /// n1 and n2 have chosen a value, n3 has received nothing, and n1 no longer holds the value.
@@ -192,6 +215,51 @@ fn trimmed_logs() {
     let explore =
         three(talkative).with_setup(trimmed).with_events(|_, node| node != N1).budget(budget);
     check("trimmed logs", explore, &[Coverage::Chosen]);
+}
+
+/// n1 may be overtaken by n3 at any time.
+#[test]
+fn reads_of_a_leader() {
+    let budget = Budget { timeouts: 1, reads: 2, ..Budget::default() };
+    let explore =
+        three(quiet).with_setup(led).budget(budget).with_events(|event, node| match event {
+            NodeEvent::Read => node == N1,
+            _ => node == N3,
+        });
+    check("reads of a leader", explore, &[Coverage::Chosen, Coverage::Read]);
+}
+
+/// n2 finishes phase 1, and reads before its barrier is chosen.
+#[test]
+fn reads_of_a_new_leader() {
+    let budget = Budget { timeouts: 1, reads: 1, ..Budget::default() };
+    let explore = three(quiet).with_setup(chosen_by_the_leader).budget(budget);
+    let explore = explore.with_events(|_, node| node == N2);
+    check("reads of a new leader", explore, &[Coverage::Chosen, Coverage::Read]);
+}
+
+/// n1 leads for the second time, and an answer to a round of its first ballot is in flight.
+#[test]
+fn reads_and_answers_of_older_ballots() {
+    let budget = Budget { timeouts: 1, reads: 1, ..Budget::default() };
+    let explore =
+        three(quiet).with_setup(led_twice).budget(budget).with_events(|event, node| match event {
+            NodeEvent::Read => node == N1,
+            _ => node == N3,
+        });
+    check("reads and answers of older ballots", explore, &[Coverage::Chosen, Coverage::Read]);
+}
+
+/// n3 asks n1, which may be overtaken by n2 meanwhile.
+#[test]
+fn reads_of_a_follower() {
+    let budget = Budget { timeouts: 1, reads: 2, ..Budget::default() };
+    let explore =
+        three(talkative).with_setup(led).budget(budget).with_events(|event, node| match event {
+            NodeEvent::Timeout => node == N2,
+            _ => node == N3,
+        });
+    check("reads of a follower", explore, &[Coverage::Chosen, Coverage::Read]);
 }
 
 #[test]

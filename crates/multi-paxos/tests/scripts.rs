@@ -8,5 +8,6 @@ synod_sim::golden_scripts!(
         first_and_following_requests,
         five_nodes_two_sides,
         new_leader_fills_the_hole,
-        overtaken_leader;
+        overtaken_leader,
+        reads;
 );

@@ -9,7 +9,7 @@ use core::cmp::Ordering;
 use serde::{Deserialize, Serialize};
 use synod_consensus::{
     Base, Bounds, ClusterTiming, ConfigError, Effects, IgnoreReason, Input, Protocol,
-    ProtocolEvent, RecoveryError, Refusal, Saved, Status, StepDownReason, Timing,
+    ProtocolEvent, ReadRelay, RecoveryError, Refusal, Saved, Status, StepDownReason, Timing,
 };
 use synod_types::{Ballot, Instant, Membership, NodeId, Slot, Term};
 
@@ -62,6 +62,8 @@ pub(crate) type Fx<'a> = Effects<'a, Raft>;
 pub struct Raft {
     pub(crate) state: State,
     pub(crate) role: Role,
+    /// Reads that wait for an answer of the leader that this node follows.
+    pub(crate) reads: ReadRelay,
     pub(crate) repair: Repair,
 }
 
@@ -129,8 +131,8 @@ impl Protocol for Raft {
                 Role::Leader(leader) => leader.on_propose(&mut self.state, ticket, &command, fx),
                 _ => fx.refuse(ticket, Refusal::NotLeader { hint: self.leader_id() }),
             },
+            Input::Read(id) => self.on_read(id, fx),
             // Left out for the time being, see the crate's documentation.
-            Input::Read(id) => fx.refuse_read(id, Refusal::Unsupported),
             Input::Admin { ticket, .. } => fx.refuse(ticket, Refusal::Unsupported),
             Input::Compact { through } => self.on_compact(through, fx),
             Input::Installed { base } => self.on_installed(base, fx),
@@ -147,6 +149,7 @@ impl Protocol for Raft {
             Role::Follower(None) | Role::PreCandidate(_) | Role::Candidate(_) => {}
             Role::Leader(leader) => leader.flush(&mut self.state, now, fx),
         }
+        self.flush_reads(now, fx);
     }
 
     fn bounded(config: Config, bounds: &Bounds) -> Option<Config> {
@@ -236,9 +239,14 @@ impl Raft {
             (Role::Leader(leader), Message::AppendConflict(conflict)) => {
                 leader.on_append_conflict(state, now, from, conflict, fx);
             }
-            (Role::Leader(leader), Message::HeartbeatAck(_)) => {
+            (Role::Leader(leader), Message::HeartbeatAck(ack)) => {
                 leader.on_heartbeat_ack(state, now, from);
+                leader.on_read_ack(state, from, ack, fx);
             }
+            (Role::Leader(leader), Message::ReadRequest(request)) => {
+                leader.on_read(state, from, request.id, fx);
+            }
+            (_, Message::ReadReply(reply)) => self.on_read_reply(reply, fx),
             (Role::Candidate(candidate), Message::Vote(vote)) => {
                 // "If votes received from majority of servers: become leader" (fig. 2).
                 if candidate.on_vote(state, from, vote) {
@@ -269,6 +277,7 @@ impl Raft {
                 | Message::AppendAck(_)
                 | Message::AppendConflict(_)
                 | Message::HeartbeatAck(_)
+                | Message::ReadRequest(_)
                 | Message::Vote(_),
             ) => {}
         }
@@ -311,7 +320,7 @@ impl Raft {
         let term = self.state.hard_state.term;
         match message {
             Message::Append(_) | Message::Heartbeat(_) | Message::Commit(_) => {
-                fx.send(from, Message::HeartbeatAck(HeartbeatAck { term }));
+                fx.send(from, Message::HeartbeatAck(HeartbeatAck { term, round: 0 }));
             }
             Message::RequestVote(_) => fx.send(from, Message::Vote(Vote { term, granted: false })),
             Message::PreVote(_)
@@ -319,7 +328,9 @@ impl Raft {
             | Message::Vote(_)
             | Message::AppendAck(_)
             | Message::AppendConflict(_)
-            | Message::HeartbeatAck(_) => {}
+            | Message::HeartbeatAck(_)
+            | Message::ReadRequest(_)
+            | Message::ReadReply(_) => {}
         }
     }
 

@@ -61,6 +61,18 @@
 //! the vote was never given and may go to another candidate.
 //! *(`a_vote_survives_a_restart`, `claim_holds_only_if_the_disk_backs_it`)*
 //!
+//! # Does a read go through the log? How can a leader be sure that it still leads?
+//! Not through the log. A leader cannot know by itself that it still leads: it may be cut off, and
+//! another node may lead a later term. So it notes its commit index when the read arrives and sends a round
+//! of heartbeats; a majority that still answers in its term shows that no other node had been elected
+//! when the round began. Answers to a round that began before the read say nothing of that. A new
+//! leader may not know what its predecessor has committed: its reads wait for its no-op. A follower asks
+//! the leader for the slot and serves the read itself. One round serves all reads that wait.
+//! *(`deposed_leader_that_does_not_know_it_serves_no_read`,
+//! `raft_21_read_is_confirmed_by_answers_to_an_earlier_round`,
+//! `raft_22_new_leader_serves_a_read_before_its_no_op_is_chosen`,
+//! `follower_asks_once_for_all_reads_that_wait`, `reads`)*
+//!
 //! # A split vote: how does anyone get elected in the next round?
 //! By not waiting equally long. Each node draws each timeout from a range that is wide
 //! against the time that a round of votes takes. Nearly always one draws the shortest by enough to

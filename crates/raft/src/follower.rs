@@ -79,8 +79,8 @@ impl FollowedLeader {
     /// Handles a heartbeat. It names an entry that this node acknowledged, perhaps before a restart:
     /// up to there the logs are equal.
     pub fn on_heartbeat(&mut self, state: &mut State, heartbeat: Heartbeat, fx: &mut Fx<'_>) {
-        let Heartbeat { term, prev, commit } = heartbeat;
-        fx.send(self.node, Message::HeartbeatAck(HeartbeatAck { term }));
+        let Heartbeat { term, prev, commit, round } = heartbeat;
+        fx.send(self.node, Message::HeartbeatAck(HeartbeatAck { term, round }));
         if !state.has_entry(prev) {
             // Nothing to ask for: the log is not the one that was acknowledged (a lost disk).
             return ignore(self.node, IgnoreReason::MissingAcknowledged, fx);

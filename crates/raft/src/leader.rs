@@ -8,7 +8,7 @@ use crate::{Append, AppendAck, AppendConflict, Commit, Heartbeat, Message, Timer
 use alloc::vec::Vec;
 use core::cmp::{max, min};
 use synod_consensus::{
-    HistoryDigest, IgnoreReason, Proposals, Refusal, Run, StepDownReason, Write,
+    HistoryDigest, IgnoreReason, Proposals, ReadRounds, Refusal, Run, StepDownReason, Write,
 };
 use synod_types::{Instant, NodeId, Slot, Term, Ticket, Values};
 
@@ -16,7 +16,7 @@ use synod_types::{Instant, NodeId, Slot, Term, Ticket, Values};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Leader {
     /// Slot of the no-op that opened the term: from here on all entries are its own.
-    term_start: Slot,
+    pub term_start: Slot,
     /// Its own log is durable up to here.
     durable: Slot,
     /// Last slot of the acknowledgement that it sent to itself.
@@ -26,6 +26,8 @@ pub(crate) struct Leader {
     /// Proposals since the last flush. What is open in the log is everything after the commit index,
     /// entries of earlier terms included.
     proposals: Proposals,
+    /// Reads that wait for a quorum to confirm that this node still leads.
+    pub reads: ReadRounds,
 }
 
 impl Leader {
@@ -45,6 +47,7 @@ impl Leader {
             self_ack_sent: Slot::ZERO,
             peers,
             proposals: Proposals::default(),
+            reads: ReadRounds::default(),
         };
         leader.proposals.recount(state.uncommitted_bytes());
         arm_heartbeat(state, fx);
@@ -172,14 +175,26 @@ impl Leader {
             return Err(StepDownReason::NoQuorum);
         }
         let replicator = Replicator { now, state };
+        let round = self.reads.open_round();
         for (peer, progress) in &mut self.peers {
-            replicator.heartbeat(*peer, progress, fx);
+            replicator.heartbeat(*peer, progress, round, fx);
             if progress.is_overdue(now) {
                 replicator.probe(*peer, progress, fx);
             }
         }
         arm_heartbeat(state, fx);
         Ok(())
+    }
+
+    /// Sends a heartbeat to each voter that carries the number of a round of reads, beside those of the
+    /// timer.
+    pub fn send_round(&mut self, state: &State, now: Instant, round: u64, fx: &mut Fx<'_>) {
+        let replicator = Replicator { now, state };
+        for (peer, progress) in &mut self.peers {
+            if state.quorum.is_voter(*peer) {
+                replicator.heartbeat(*peer, progress, round, fx);
+            }
+        }
     }
 
     /// Handles a new base of the log, which may have moved the commit index.
@@ -254,6 +269,7 @@ impl Leader {
         others.sort_unstable();
         assert!(self.peers.iter().map(|(peer, _)| *peer).eq(others), "the peers are the members");
         self.peers.iter().for_each(|(_, progress)| progress.check_invariants(log.last()));
+        self.reads.check_invariants();
     }
 }
 
@@ -300,12 +316,12 @@ impl Replicator<'_> {
     }
 
     /// Sends a heartbeat. It repeats the commit index as far as the peer is known to hold the log.
-    fn heartbeat(&self, peer: NodeId, progress: &mut Progress, fx: &mut Fx<'_>) {
+    fn heartbeat(&self, peer: NodeId, progress: &mut Progress, round: u64, fx: &mut Fx<'_>) {
         // Every log holds slot 0, and what lies below our own base cannot be named.
         let prev = self.state.position(progress.matched).unwrap_or_default();
         let commit = min(self.state.commit, prev.slot);
         progress.commit_sent = max(progress.commit_sent, commit);
-        let heartbeat = Heartbeat { term: self.state.hard_state.term, prev, commit };
+        let heartbeat = Heartbeat { term: self.state.hard_state.term, prev, commit, round };
         fx.send(peer, Message::Heartbeat(heartbeat));
     }
 

@@ -54,6 +54,9 @@
 //! - **Heartbeats name acknowledged entries only.** They overtake appends, so they cannot be right
 //!   about what is in flight. When an acknowledgement is overdue, the leader probes with an append
 //!   without entries on the Log lane; only the answer to the latest probe has anything sent again.
+//! - **Reads write nothing.** A leader answers reads after a round of heartbeats that confirms that it
+//!   still leads, one for all reads that wait, with the slot from which they may be served; a
+//!   follower asks it (§8, thesis §6.4). No read is served before the no-op of the term is applied.
 //! - **What is applied stays.** A core recovers with the applied slot as its commit index, and
 //!   ignores an append that contradicts its log at or below that.
 //! - **Nothing that arrives can break it.** A message from outside the group, of a past term, or
@@ -74,9 +77,10 @@
 //! - A later term in an answer is no vote, and moving to it mends no log (§5.1, §5.4.1).
 //!
 //! # Left out
-//! - Leadership transfer, membership change and reads that bypass the log: their inputs are refused
-//!   as [`Unsupported`](synod_consensus::Refusal::Unsupported) for the time being. Entries that name
+//! - Leadership transfer and membership change: their inputs are refused as
+//!   [`Unsupported`](synod_consensus::Refusal::Unsupported) for the time being. Entries that name
 //!   members are carried like any other and change nothing.
+//! - Leases: each read costs the leader a round trip to a majority.
 //! - Transfer of snapshots: the core reports which peer needs one, and gets an input when one is
 //!   installed.
 //! - Byzantine members: no message can make a core panic, cut what is chosen or take back a vote or an
@@ -99,6 +103,7 @@ mod follower;
 mod leader;
 mod message;
 mod progress;
+mod read_index;
 mod recovery;
 mod role;
 mod state;
@@ -107,7 +112,7 @@ pub use crate::core::{HardState, Raft, Timer};
 pub use config::{Config, Limits};
 pub use message::{
     Append, AppendAck, AppendConflict, Commit, Heartbeat, HeartbeatAck, Message, Position, PreVote,
-    PreVoteReply, RequestVote, Vote,
+    PreVoteReply, ReadReply, ReadRequest, RequestVote, Vote,
 };
 pub use synod_consensus as consensus;
 pub use synod_consensus::{ConfigError, Timing};

@@ -6,7 +6,7 @@ use alloc::string::String;
 use core::fmt;
 use serde::{Deserialize, Serialize};
 use synod_consensus::{Gate, HistoryDigest, IgnoreReason, Run, Saved};
-use synod_types::{Lane, NodeId, Slot, Term};
+use synod_types::{Lane, NodeId, ReadId, Slot, Term};
 
 /// Bound of slots and terms. No honest log or term gets here: at a million a second it takes 146,000
 /// years. A number beyond is damaged or forged. Rejecting it keeps every sum in this crate from overflow.
@@ -53,6 +53,10 @@ pub enum Message {
     HeartbeatAck(HeartbeatAck),
     /// Advances the commit index.
     Commit(Commit),
+    /// Asks the leader from which slot reads may be served.
+    ReadRequest(ReadRequest),
+    /// Answers a request for reads.
+    ReadReply(ReadReply),
 }
 
 /// Request before a campaign: would the receiver vote for the sender? It changes neither term nor vote
@@ -151,6 +155,8 @@ pub struct Heartbeat {
     pub prev: Position,
     /// The leader's commit index, at most `prev`.
     pub commit: Slot,
+    /// Latest round of reads that waits for a quorum; 0 if there is none.
+    pub round: u64,
 }
 
 /// Answer to a [`Heartbeat`], and to any leader of an earlier term, which steps down by it. It never
@@ -159,6 +165,8 @@ pub struct Heartbeat {
 pub struct HeartbeatAck {
     /// The sender's term.
     pub term: Term,
+    /// Round of reads of the heartbeat; 0 if this answers no heartbeat.
+    pub round: u64,
 }
 
 /// New commit index, sent if no append carries it. Not answered.
@@ -168,6 +176,27 @@ pub struct Commit {
     pub term: Term,
     /// The leader's commit index.
     pub commit: Slot,
+}
+
+/// Request of a follower for a slot from which its reads may be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ReadRequest {
+    /// The sender's term.
+    pub term: Term,
+    /// Latest read that waits at the sender. The answer counts for those before it, too.
+    pub id: ReadId,
+}
+
+/// Answer to a [`ReadRequest`], after a quorum has confirmed that its sender led when it received the
+/// request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ReadReply {
+    /// The leader's term.
+    pub term: Term,
+    /// Read that the request named.
+    pub id: ReadId,
+    /// Slot from which the reads may be served. It may be after the commit index.
+    pub index: Slot,
 }
 
 impl Message {
@@ -182,22 +211,25 @@ impl Message {
             | Self::AppendAck(AppendAck { term, .. })
             | Self::AppendConflict(AppendConflict { term, .. })
             | Self::Heartbeat(Heartbeat { term, .. })
-            | Self::HeartbeatAck(HeartbeatAck { term })
-            | Self::Commit(Commit { term, .. }) => Some(*term),
+            | Self::HeartbeatAck(HeartbeatAck { term, .. })
+            | Self::Commit(Commit { term, .. })
+            | Self::ReadRequest(ReadRequest { term, .. })
+            | Self::ReadReply(ReadReply { term, .. }) => Some(*term),
         }
     }
 
     /// Returns whether only leaders send this.
     pub(crate) fn is_from_leader(&self) -> bool {
         match self {
-            Self::Append(_) | Self::Heartbeat(_) | Self::Commit(_) => true,
+            Self::Append(_) | Self::Heartbeat(_) | Self::Commit(_) | Self::ReadReply(_) => true,
             Self::PreVote(_)
             | Self::PreVoteReply(_)
             | Self::RequestVote(_)
             | Self::Vote(_)
             | Self::AppendAck(_)
             | Self::AppendConflict(_)
-            | Self::HeartbeatAck(_) => false,
+            | Self::HeartbeatAck(_)
+            | Self::ReadRequest(_) => false,
         }
     }
 
@@ -213,15 +245,16 @@ impl Message {
             Self::PreVoteReply(PreVoteReply { term, next_term, .. }) => {
                 in_range(*term, Slot::ZERO) && in_range(*next_term, Slot::ZERO)
             }
-            Self::Vote(Vote { term, .. }) | Self::HeartbeatAck(HeartbeatAck { term }) => {
-                in_range(*term, Slot::ZERO)
-            }
+            Self::Vote(Vote { term, .. })
+            | Self::HeartbeatAck(HeartbeatAck { term, .. })
+            | Self::ReadRequest(ReadRequest { term, .. }) => in_range(*term, Slot::ZERO),
             Self::AppendAck(AppendAck { term, matched: slot, .. })
-            | Self::Commit(Commit { term, commit: slot }) => in_range(*term, *slot),
+            | Self::Commit(Commit { term, commit: slot })
+            | Self::ReadReply(ReadReply { term, index: slot, .. }) => in_range(*term, *slot),
             Self::AppendConflict(AppendConflict { term, at, hint, .. }) => {
                 in_range(*term, *at) && hint.slot <= *at && hint.term <= *term
             }
-            Self::Heartbeat(Heartbeat { term, prev, commit }) => {
+            Self::Heartbeat(Heartbeat { term, prev, commit, .. }) => {
                 in_range(*term, prev.slot) && prev.term <= *term && commit.0 < HORIZON
             }
             Self::Append(append) => append.is_valid(),
@@ -257,13 +290,17 @@ impl synod_consensus::Message<Raft> for Message {
                 Gate::Durable
             }
             // Nothing here rests on the sender's disk: an append is a proposal, and a term that a
-            // crash takes back obliges no node.
+            // crash takes back obliges no node. Reads rest on heartbeats and their answers: a node
+            // that has voted for a successor answers under its term, durable or not, and a vote that
+            // a crash takes back never left.
             Self::PreVote(_)
             | Self::PreVoteReply(_)
             | Self::Append(_)
             | Self::Heartbeat(_)
             | Self::HeartbeatAck(_)
-            | Self::Commit(_) => Gate::Immediate,
+            | Self::Commit(_)
+            | Self::ReadRequest(_)
+            | Self::ReadReply(_) => Gate::Immediate,
         }
     }
 
@@ -275,6 +312,8 @@ impl synod_consensus::Message<Raft> for Message {
             | Self::Vote(_)
             | Self::Heartbeat(_)
             | Self::HeartbeatAck(_)
+            | Self::ReadRequest(_)
+            | Self::ReadReply(_)
             // Answers must not queue after the entries of a node that led a moment ago.
             | Self::AppendAck(_)
             | Self::AppendConflict(_) => Lane::Control,
@@ -306,7 +345,9 @@ impl synod_consensus::Message<Raft> for Message {
             | Self::Append(_)
             | Self::Heartbeat(_)
             | Self::HeartbeatAck(_)
-            | Self::Commit(_) => true,
+            | Self::Commit(_)
+            | Self::ReadRequest(_)
+            | Self::ReadReply(_) => true,
         }
     }
 
@@ -325,16 +366,25 @@ impl synod_consensus::Message<Raft> for Message {
             Self::Vote(Vote { term, granted }) => format!("Vote({term:?}, {})", answer(granted)),
             Self::Append(append) => append.describe(),
             Self::AppendAck(AppendAck { term, probe, matched }) => {
-                format!("AppendAck({term:?}{}, {matched})", number(*probe))
+                format!("AppendAck({term:?}{}, {matched})", number("probe", *probe))
             }
             Self::AppendConflict(AppendConflict { term, probe, at, hint }) => {
-                format!("AppendConflict({term:?}{}, at {at}, hint {hint})", number(*probe))
+                let probe = number("probe", *probe);
+                format!("AppendConflict({term:?}{probe}, at {at}, hint {hint})")
             }
-            Self::Heartbeat(Heartbeat { term, prev, commit }) => {
-                format!("Heartbeat({term:?}, prev {prev}, commit {commit})")
+            Self::Heartbeat(Heartbeat { term, prev, commit, round }) => {
+                let round = number("round", *round);
+                format!("Heartbeat({term:?}, prev {prev}, commit {commit}{round})")
             }
-            Self::HeartbeatAck(HeartbeatAck { term }) => format!("HeartbeatAck({term:?})"),
+            Self::HeartbeatAck(HeartbeatAck { term, round }) => {
+                format!("HeartbeatAck({term:?}{})", number("round", *round))
+            }
             Self::Commit(Commit { term, commit }) => format!("Commit({term:?}, {commit})"),
+            // The id of a read says nothing to a person.
+            Self::ReadRequest(ReadRequest { term, .. }) => format!("ReadRequest({term:?})"),
+            Self::ReadReply(ReadReply { term, index, .. }) => {
+                format!("ReadReply({term:?}, from {index})")
+            }
         }
     }
 }
@@ -342,7 +392,7 @@ impl synod_consensus::Message<Raft> for Message {
 impl Append {
     fn describe(&self) -> String {
         let Self { term, probe, prev, run, commit, .. } = self;
-        let probe = number(*probe);
+        let probe = number("probe", *probe);
         if run.values.is_empty() {
             return format!("Append({term:?}{probe}, prev {prev}?, commit {commit})");
         }
@@ -351,7 +401,7 @@ impl Append {
     }
 }
 
-/// Returns the number of a search, as transcripts show it; nothing for the first one.
-fn number(probe: u64) -> String {
-    if probe > 0 { format!(", probe {probe}") } else { String::new() }
+/// Returns the number of a search or of a round of reads, as transcripts show it; 0 is left out.
+fn number(name: &str, number: u64) -> String {
+    if number > 0 { format!(", {name} {number}") } else { String::new() }
 }

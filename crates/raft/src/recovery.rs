@@ -7,7 +7,8 @@ use crate::state::State;
 use crate::{Config, Raft};
 use core::cmp::max;
 use synod_consensus::{
-    Base, IgnoreReason, Quorum, RecoveryError, Saved, Stall, Stamp, StepDownReason, Write,
+    Base, IgnoreReason, Quorum, ReadRelay, RecoveryError, Saved, Stall, Stamp, StepDownReason,
+    Write,
 };
 use synod_types::{Slot, Term};
 
@@ -70,7 +71,7 @@ pub(crate) fn recover(config: Config, saved: Saved<Raft>) -> Result<Raft, Recove
     // What is applied is chosen, even if no peer holds it any more: no leader may cut it again.
     let commit = floor;
     let state = State { config, members, quorum, hard_state, base, log, commit, stall };
-    Ok(Raft { state, role: Role::Follower(None), repair })
+    Ok(Raft { state, role: Role::Follower(None), reads: ReadRelay::default(), repair })
 }
 
 impl Raft {

@@ -53,7 +53,8 @@ impl Raft {
             return;
         }
         fx.note(ProtocolEvent::SteppedDown { ballot: self.state.own_ballot(), reason });
-        if let Role::Leader(leader) = mem::replace(&mut self.role, Role::Follower(None)) {
+        if let Role::Leader(mut leader) = mem::replace(&mut self.role, Role::Follower(None)) {
+            leader.refuse_reads(self.state.config.id(), hint, fx);
             leader.refuse_proposals(hint, fx);
             fx.cancel_timer(Timer::Heartbeat);
             // That of a candidate is running already.

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 use synod_explore::{Budget, Coverage, Delivery, Explore, NodeEvent, Setup};
-use synod_raft::types::NodeId;
+use synod_raft::types::{NodeId, Term};
 use synod_raft::{Config, Message, Raft, Timer};
 
 const N1: NodeId = NodeId(1);
@@ -101,8 +101,30 @@ fn two_campaign(trouble: NodeEvent, node: NodeId) -> bool {
     match trouble {
         NodeEvent::Timeout => node != N1,
         NodeEvent::Crash | NodeEvent::SlowWrite | NodeEvent::Compaction => node == N1,
-        NodeEvent::Proposal => true,
+        NodeEvent::Proposal | NodeEvent::Read => true,
     }
+}
+
+/// n1 leads and has committed an entry. The others hold it and have not received that it is committed.
+fn committed_by_the_leader(stage: &mut Setup<'_, Raft>) {
+    led(stage);
+    stage.propose(N1, "one");
+    stage.deliver(|_, _, message| matches!(message, Message::Append(_) | Message::AppendAck(_)));
+    stage.lose_all();
+}
+
+/// n1 led term 1, and leads term 3. An answer of n2 to its first round of reads is in flight, another
+/// one of term 1.
+fn led_twice(stage: &mut Setup<'_, Raft>) {
+    let is_late = |message: &Message| matches!(message, Message::HeartbeatAck(ack) if ack.term == Term(1) && ack.round > 0);
+    led(stage);
+    stage.read(N1);
+    stage.deliver(|_, to, message| to == N2 && matches!(message, Message::Heartbeat(_)));
+    for node in [N3, N1] {
+        stage.timeout(node, Timer::Election);
+        stage.deliver(|_, _, message| !is_late(message));
+    }
+    assert_eq!(stage.leaders(), [N1]);
 }
 
 fn check(name: &str, explore: Explore<Raft>, sights: &[Coverage]) {
@@ -195,6 +217,47 @@ fn late_appends() {
     let budget = Budget { proposals: 2, duplicates: 1, slow_writes: 1, ..Budget::default() };
     let explore = rash().with_setup(led).with_events(|_, node| node == N1).budget(budget);
     check("late appends", explore, &[Coverage::Chosen]);
+}
+
+/// n1 may be deposed by n3 at any time, and does not know it.
+#[test]
+fn reads_of_a_leader() {
+    let budget = Budget { timeouts: 1, reads: 2, ..Budget::default() };
+    let explore = rash().with_setup(led).budget(budget).with_events(|event, node| match event {
+        NodeEvent::Read => node == N1,
+        _ => node == N3,
+    });
+    check("reads of a leader", explore, &[Coverage::Chosen, Coverage::Read]);
+}
+
+/// n2 is elected, and reads while its no-op is in flight.
+#[test]
+fn reads_of_a_new_leader() {
+    let budget = Budget { timeouts: 1, reads: 1, duplicates: 1, ..Budget::default() };
+    let explore = rash().with_setup(committed_by_the_leader).with_events(|_, node| node == N2);
+    check("reads of a new leader", explore.budget(budget), &[Coverage::Chosen, Coverage::Read]);
+}
+
+#[test]
+fn reads_and_answers_of_older_terms() {
+    let budget = Budget { timeouts: 1, reads: 1, ..Budget::default() };
+    let explore =
+        rash().with_setup(led_twice).budget(budget).with_events(|event, node| match event {
+            NodeEvent::Read => node == N1,
+            _ => node == N3,
+        });
+    check("reads and answers of older terms", explore, &[Coverage::Chosen, Coverage::Read]);
+}
+
+/// n3 asks n1, which may be deposed by n2 meanwhile, and may restart.
+#[test]
+fn reads_of_a_follower() {
+    let budget = Budget { timeouts: 1, reads: 2, crashes: 1, ..Budget::default() };
+    let explore = rash().with_setup(led).budget(budget).with_events(|event, node| match event {
+        NodeEvent::Timeout => node == N2,
+        _ => node == N3,
+    });
+    check("reads of a follower", explore, &[Coverage::Chosen, Coverage::Read]);
 }
 
 #[test]

@@ -13,6 +13,7 @@ synod_sim::golden_scripts!(
         leader_dies,
         old_term_does_not_commit,
         partition_of_five,
+        reads,
         remembers_its_vote,
         replication,
         split_vote;

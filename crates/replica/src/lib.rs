@@ -48,6 +48,7 @@ mod error;
 mod frame;
 mod log_index;
 mod outgoing;
+mod reads;
 mod remote_proposals;
 mod replica;
 mod requests;

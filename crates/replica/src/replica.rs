@@ -58,8 +58,10 @@ impl<P: Protocol> Sinks<P> {
         for (ticket, why) in outputs.refused.drain(..) {
             self.router.refused(ticket, &why);
         }
-        // This driver never sends a read to the core and never compacts a log: there are no `reads`
-        // and no `snapshots`.
+        for (id, answer) in outputs.reads.drain(..) {
+            self.router.requests.read_answered(id, answer);
+        }
+        // This driver never compacts a log: there are no `snapshots`.
         if let Some(members) = outputs.peers.take() {
             self.actions.peers = Some(members);
         }
@@ -293,6 +295,14 @@ impl<P: Protocol> ReplicaCore<P> {
         proposed
     }
 
+    /// Asks the core for a slot from which the reads may be served that have come in, or have no answer.
+    /// Returns whether it was asked.
+    fn read(&mut self, now: Instant) -> bool {
+        let Some(id) = self.sinks.router.requests.next_read(now) else { return false };
+        self.step(now, Input::Read(id));
+        true
+    }
+
     /// Follows the core's leader. Returns whether it has changed.
     fn follow_leader(&mut self) -> bool {
         let (status, applied) = (self.host.core().status(), self.sinks.apply.applied());
@@ -309,9 +319,10 @@ impl<P: Protocol> ReplicaCore<P> {
                 // A new leader first writes and sends what its election requires.
                 continue;
             }
+            let has_read = self.read(now);
             self.sinks.router.requests.gather_reads(now);
             self.counters.retried += self.sinks.router.requeue_removed();
-            if !self.propose_queued(now) {
+            if !self.propose_queued(now) && !has_read {
                 break;
             }
         }

@@ -1,14 +1,15 @@
-//! Requests of this node's own clients until they are answered: their queue, the barriers of reads,
-//! retries and deadlines.
+//! Requests of this node's own clients until they are answered: their queue, the barriers of reads that
+//! take the way through the log, retries and deadlines.
 
 use crate::driver::{Answer, Done, Outcome};
 use crate::log_index::{LogIndex, RequestId};
+use crate::reads::Reads;
 use crate::{ReplicaSettings, Request, RequestKind, RequestSeq, Session, Token};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use synod_consensus::Refusal;
-use synod_types::{Instant, NodeId, Slot, Ticket};
+use synod_types::{Instant, NodeId, ReadId, Slot, Ticket};
 
 /// Longest pause before a retry, in multiples of the shortest.
 const MAX_RETRY_FACTOR: u32 = 32;
@@ -24,8 +25,8 @@ pub(crate) struct Requests {
     last: RequestSeq,
     pending: BTreeMap<RequestSeq, Pending>,
     deadlines: BTreeSet<(Instant, RequestSeq)>,
-    /// Reads that came in since the last barrier.
-    reads: Vec<(Token, Instant)>,
+    /// Reads that wait for an answer of the core or for the state machine.
+    reads: Reads,
     /// Reads that wait for a barrier.
     barrier_reads: usize,
     /// Requests that wait for room at the disk or in the window of forwards; barriers (`false`)
@@ -89,7 +90,7 @@ impl Location {
 }
 
 impl Requests {
-    pub(crate) fn new(settings: &ReplicaSettings) -> Self {
+    pub(crate) fn new(settings: &ReplicaSettings, applied: Slot) -> Self {
         Self {
             session: settings.session(),
             retry: settings.retry,
@@ -98,7 +99,7 @@ impl Requests {
             last: RequestSeq(0),
             pending: BTreeMap::new(),
             deadlines: BTreeSet::new(),
-            reads: Vec::new(),
+            reads: Reads::new(settings, applied),
             barrier_reads: 0,
             queued: BTreeSet::new(),
             forwarded_bytes: 0,
@@ -115,11 +116,10 @@ impl Requests {
         }
     }
 
-    /// Queues a client's read for the next barrier; refuses it if too many requests are
-    /// outstanding.
+    /// Queues a client's read; refuses it if too many requests are outstanding.
     pub(crate) fn submit_read(&mut self, token: Token, deadline: Instant) {
         if self.has_room(token) {
-            self.reads.push((token, deadline));
+            self.reads.push(token, deadline);
         }
     }
 
@@ -132,12 +132,38 @@ impl Requests {
         has_room
     }
 
-    /// Makes one barrier for all reads that came in since the last. A read needs a barrier that is
-    /// proposed after it: an earlier one may be placed before a write that the client has seen.
+    /// Returns the id of the next read that the core is to be asked for.
+    pub(crate) fn next_read(&mut self, now: Instant) -> Option<ReadId> {
+        self.reads.next_read(now)
+    }
+
+    /// Handles the core's answer to a read.
+    pub(crate) fn read_answered(&mut self, id: ReadId, answer: Result<Slot, Refusal>) {
+        match answer {
+            Ok(slot) => self.reads.ready(id, slot, &mut self.answers),
+            Err(Refusal::Unsupported) => self.reads.unsupported(),
+            // The core is asked again after a pause, or when another node leads.
+            Err(_) => {}
+        }
+    }
+
+    /// Serves the reads of which the state is recent enough.
+    pub(crate) fn serve_reads(&mut self, applied: Slot) {
+        self.reads.applied(applied, &mut self.answers);
+    }
+
+    /// Has the core asked again for the reads that wait: another node leads.
+    pub(crate) fn leader_changed(&mut self, leader: Option<NodeId>) {
+        self.reads.leader_changed(leader);
+    }
+
+    /// Makes one barrier for all reads that came in since the last, for a core that has no other way. A
+    /// read needs a barrier that is proposed after it: an earlier one may be placed before a write that
+    /// the client has seen.
     pub(crate) fn gather_reads(&mut self, now: Instant) {
-        let deadline = self.reads.iter().map(|(_, deadline)| *deadline).min();
+        let reads = self.reads.take_arrived();
+        let deadline = reads.iter().map(|(_, deadline)| *deadline).min();
         let Some(deadline) = deadline else { return };
-        let reads = std::mem::take(&mut self.reads);
         self.barrier_reads += reads.len();
         self.open(now, Waiter::Reads(reads), RequestKind::Barrier, deadline);
     }
@@ -306,6 +332,7 @@ impl Requests {
 
     /// Ends the requests whose deadlines have passed.
     pub(crate) fn expire(&mut self, now: Instant, leader: Option<NodeId>) {
+        self.reads.expire(now, leader, &mut self.answers);
         while let Some((deadline, seq)) = self.deadlines.first().copied() {
             if deadline > now {
                 return;
@@ -423,8 +450,8 @@ impl Requests {
     /// Returns the time at which [`expire`](Self::expire) or [`requeue_due`](Self::requeue_due) has
     /// something to do.
     pub(crate) fn next_wake(&self) -> Option<Instant> {
-        let (deadline, _) = self.deadlines.first()?;
-        Some((*deadline).min(self.next_sweep))
+        let requests = self.deadlines.first().map(|(deadline, _)| (*deadline).min(self.next_sweep));
+        requests.into_iter().chain(self.reads.next_wake()).min()
     }
 
     /// Takes the answers for clients.

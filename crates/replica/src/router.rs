@@ -51,7 +51,7 @@ impl Router {
         Self {
             node: settings.node,
             remote_proposal_bytes: settings.remote_proposal_bytes,
-            requests: Requests::new(settings),
+            requests: Requests::new(settings, applied),
             remote_proposals: RemoteProposals::default(),
             log: LogIndex::new(applied),
             leader: None,
@@ -81,6 +81,7 @@ impl Router {
         }
         (self.leader, self.ballot) = (status.leader, status.ballot);
         self.log.begin_leadership();
+        self.requests.leader_changed(status.leader);
         // Without a leader there is nowhere to send them; the next change finds them again.
         let has_leader = status.leader.is_some();
         Some(if has_leader { self.requests.requeue_unlogged(applied, &self.log) } else { 0 })
@@ -105,6 +106,7 @@ impl Router {
         for done in applied.done {
             self.requests.complete(now, done);
         }
+        self.requests.serve_reads(applied.through);
     }
 
     /// Takes the next request for this node's core, which leads. Without `room` on the disk, only

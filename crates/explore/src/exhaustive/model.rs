@@ -48,6 +48,8 @@ pub enum NodeEvent {
     Crash,
     /// A client proposes a command to the node.
     Proposal,
+    /// A client reads from the node.
+    Read,
     /// A write of the node is not durable at once.
     SlowWrite,
     /// The node compacts its log.
@@ -63,6 +65,8 @@ pub(crate) enum Action<P: Protocol> {
     Timeout { node: NodeId, timer: P::Timer, is_slow: bool },
     /// A client proposes a command.
     Propose { node: NodeId, command: Bytes, is_slow: bool },
+    /// A client reads.
+    Read { node: NodeId },
     /// The node compacts its log through the last slot that it has reported as chosen.
     Compact { node: NodeId },
     /// The oldest unsynced batch becomes durable.
@@ -89,6 +93,7 @@ impl<P: Protocol> fmt::Display for Action<P> {
                 let slow = slowly(is_slow);
                 write!(f, "{node:?}: a client proposes \"{}\"{slow}", command.escape_ascii())
             }
+            Self::Read { node } => write!(f, "{node:?}: a client reads"),
             Self::Compact { node } => write!(f, "{node:?}: compacts its log"),
             Self::Sync { node } => write!(f, "{node:?}: the oldest batch becomes durable"),
             Self::Crash { node, kept, unsynced, applied } => {
@@ -187,6 +192,11 @@ impl<P: Protocol> ClusterModel<P> {
                 let input = Input::Propose { ticket, command: command.clone() };
                 self.run(&mut state, *node, |step| step.input(input, *is_slow));
                 self.charge_slow_write(before, state, *node, *is_slow)
+            }
+            Action::Read { node } => {
+                state.budget.reads = state.budget.reads.saturating_sub(1);
+                self.run(&mut state, *node, |step| step.read());
+                Some(state)
             }
             Action::Compact { node } => {
                 state.budget.compactions = state.budget.compactions.saturating_sub(1);
@@ -336,6 +346,9 @@ impl<P: Protocol> ClusterModel<P> {
             if unsynced > 0 {
                 actions.push(Action::Sync { node });
             }
+            if state.budget.reads > 0 && (self.node_filter)(NodeEvent::Read, node) {
+                actions.push(Action::Read { node });
+            }
             let can_compact = state.node(node).applied() > state.node(node).disk.base.through;
             if can_compact
                 && state.budget.compactions > 0
@@ -364,6 +377,7 @@ fn accepts_proposals<P: Protocol>(core: &P) -> bool {
 
 /// Names of the coverage goals as stateright properties.
 pub(crate) const CHOSEN: &str = "a value is chosen";
+pub(crate) const READ: &str = "a read is served";
 pub(crate) const LOST_WRITE: &str = "a crash undoes a write";
 pub(crate) const COMPETING_WRITES: &str = "two ballots write to one slot";
 /// Stateright property for all rules together: the state contains no violation.
@@ -436,6 +450,7 @@ impl<P: Explorable> Model for ClusterModel<P> {
             Property::sometimes(COMPETING_WRITES, |_: &Self, state: &State<P>| {
                 state.checker.has_competition()
             }),
+            Property::sometimes(READ, |_: &Self, state: &State<P>| state.checker.served() > 0),
         ]
     }
 }

@@ -43,6 +43,12 @@ impl<'a, P: Protocol> NodeStep<'a, P> {
         self.settle(is_prompt)
     }
 
+    /// Takes a client's read.
+    pub fn read(&mut self) -> Checked {
+        let id = Arc::make_mut(&mut self.checker).begin_read(self.context.id);
+        self.input(Input::Read(id), false)
+    }
+
     /// Makes the oldest batch durable.
     pub fn sync(&mut self) -> Checked {
         self.sync_one()?;
@@ -55,6 +61,7 @@ impl<'a, P: Protocol> NodeStep<'a, P> {
     pub fn restart(&mut self, config: P::Config, kept: usize, applied: Slot) -> Checked {
         let kept = self.node.inner.crash(kept);
         kept.iter().try_for_each(|batch| self.count_votes(batch))?;
+        Arc::make_mut(&mut self.checker).drop_reads(self.context.id);
         let disk = Saved { applied, ..self.node.disk.clone() };
         self.node = ModelNode::recover(self.context.id, config, disk)
             .map_err(|error| violated(Rule::Recovery, error.to_string()))?;
@@ -90,6 +97,9 @@ impl<'a, P: Protocol> NodeStep<'a, P> {
             let (id, quorum) = (self.context.id, self.context.quorum);
             let disks = disks(&self.context, &self.node.disk);
             Arc::make_mut(&mut self.checker).check_step(id, &record.0, quorum, disks)?;
+        }
+        for (read, answer) in &outputs.reads {
+            Arc::make_mut(&mut self.checker).check_read(self.context.id, *read, answer)?;
         }
         check_fatal(self.context.id, outputs.fatal)
     }

@@ -2,7 +2,7 @@
 
 use super::model::{
     Action, CHOSEN, COMPETING_WRITES, ClusterModel, Delivery, Explorable, LOST_WRITE, NodeEvent,
-    SAFE,
+    READ, SAFE,
 };
 use super::setup::Setup;
 use super::state::{Budget, State};
@@ -35,16 +35,19 @@ pub enum Coverage {
     LostWrite,
     /// Two ballots wrote to one slot.
     CompetingWrites,
+    /// A core answered a read with a slot.
+    Read,
 }
 
 impl Coverage {
-    const ALL: [Self; 3] = [Self::Chosen, Self::LostWrite, Self::CompetingWrites];
+    const ALL: [Self; 4] = [Self::Chosen, Self::LostWrite, Self::CompetingWrites, Self::Read];
 
     fn name(self) -> &'static str {
         match self {
             Self::Chosen => CHOSEN,
             Self::LostWrite => LOST_WRITE,
             Self::CompetingWrites => COMPETING_WRITES,
+            Self::Read => READ,
         }
     }
 }

@@ -34,6 +34,11 @@ impl<P: Protocol> Setup<'_, P> {
         self.act(&Action::Propose { node, command, is_slow: false });
     }
 
+    /// A client reads from a node.
+    pub fn read(&mut self, node: NodeId) {
+        self.act(&Action::Read { node });
+    }
+
     /// Crashes and restarts a node. The disk keeps all its writes, and the state on disk is that of its last start.
     pub fn crash(&mut self, node: NodeId) {
         let it = self.state.node(node);

@@ -30,6 +30,8 @@ pub struct Budget {
     pub slow_writes: u8,
     /// Log compactions, each through the last slot that the node has reported as chosen.
     pub compactions: u8,
+    /// Linearizable reads of clients, at any node.
+    pub reads: u8,
 }
 
 /// Value with its hash. All states that contain the value share it, so that a step copies and hashes one node

@@ -34,6 +34,8 @@ pub struct WalkStats {
     pub compactions: u64,
     /// Installed snapshots.
     pub installs: u64,
+    /// Reads that a core answered with a slot.
+    pub reads: u64,
 }
 
 impl WalkStats {
@@ -43,6 +45,7 @@ impl WalkStats {
         self.crashes += other.crashes;
         self.compactions += other.compactions;
         self.installs += other.installs;
+        self.reads += other.reads;
     }
 }
 
@@ -211,7 +214,8 @@ impl<P: Protocol> Walk<P> {
             0..56 => self.deliver(),
             56..80 => self.sync(id),
             80..84 => self.time_out(id),
-            84..93 => self.propose(id),
+            84..91 => self.propose(id),
+            91 | 92 => self.read(id),
             93 => match self.rng.below(10) {
                 0..3 => self.crash(id),
                 3..5 => self.step(id, Input::Stalled),
@@ -241,6 +245,11 @@ impl<P: Protocol> Walk<P> {
         self.tickets += 1;
         let command = self.tickets.to_string().into_bytes().into();
         self.step(id, Input::Propose { ticket: Ticket(self.tickets), command })
+    }
+
+    fn read(&mut self, id: NodeId) -> Checked {
+        let read = self.checker.begin_read(id);
+        self.step(id, Input::Read(read))
     }
 
     fn advance_clock(&mut self, time: Duration) {
@@ -279,6 +288,10 @@ impl<P: Protocol> Walk<P> {
         self.wire.extend(outputs.sent.drain(..).map(|(to, message)| (id, to, message)));
         let disks = disks(&self.nodes, &self.removed);
         self.checker.check_step(id, &record.0, &self.quorum, disks)?;
+        for (read, answer) in &outputs.reads {
+            self.checker.check_read(id, *read, answer)?;
+        }
+        self.stats.reads = self.checker.served() as u64;
         check_fatal(id, outputs.fatal)?;
         if self.checker.observe_leader(id, &status)? {
             let node = &self.nodes[&id];
@@ -384,6 +397,7 @@ impl<P: Protocol> Walk<P> {
     fn crash(&mut self, id: NodeId) -> Checked {
         let Some(mut node) = self.nodes.remove(&id) else { return Ok(()) };
         self.stats.crashes += 1;
+        self.checker.drop_reads(id);
         let pending = node.inner.unsynced.len() as u64;
         let kept = node.inner.crash(self.rng.below(pending + 1) as usize);
         let restarted = WalkNode::start(id, node.config, node.inner.disk, node.snapshot)?;

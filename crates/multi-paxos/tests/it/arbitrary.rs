@@ -8,7 +8,8 @@ use synod_multi_paxos::consensus::{Base, HardState as _, HistoryDigest, Input, R
 use synod_multi_paxos::types::{Ballot, Instant, NodeId, ReadId, Slot, Ticket, Value, Values};
 use synod_multi_paxos::{
     Accept, Accepted, CHOSEN, Commit, ElectionState, Heartbeat, HeartbeatReply, Known, Learn,
-    Learned, Message, MultiPaxos, Nack, Prepare, Probe, Promise, Report, Span, Timer, View,
+    Learned, Message, MultiPaxos, Nack, Prepare, Probe, Promise, ReadReply, ReadRequest, ReadRound,
+    ReadRoundAck, Report, Span, Timer, View,
 };
 
 /// Numbers that find bugs: small ones that collide, and those at the end of the range.
@@ -101,6 +102,10 @@ fn view() -> impl Strategy<Value = View> {
         )
 }
 
+fn read() -> impl Strategy<Value = ReadId> {
+    (1..4_u64).prop_map(ReadId)
+}
+
 fn message() -> impl Strategy<Value = Message> {
     prop_oneof![
         2 => (ballot(), slot(), held())
@@ -126,6 +131,12 @@ fn message() -> impl Strategy<Value = Message> {
         }),
         2 => (entries(), slot(), digest())
             .prop_map(|(run, commit, digest)| Message::Learned(Learned { run, commit, digest })),
+        1 => (ballot(), number()).prop_map(|(ballot, round)| Message::ReadRound(ReadRound { ballot, round })),
+        1 => (ballot(), number())
+            .prop_map(|(ballot, round)| Message::ReadRoundAck(ReadRoundAck { ballot, round })),
+        1 => (ballot(), read()).prop_map(|(ballot, id)| Message::ReadRequest(ReadRequest { ballot, id })),
+        1 => (ballot(), read(), slot())
+            .prop_map(|(ballot, id, index)| Message::ReadReply(ReadReply { ballot, id, index })),
     ]
 }
 
@@ -138,7 +149,7 @@ fn input() -> impl Strategy<Value = Input<MultiPaxos>> {
         1 => Just(Input::Stalled),
         3 => vec(any::<u8>(), 0..4)
             .prop_map(|bytes| Input::Propose { ticket: Ticket(1), command: bytes.into() }),
-        1 => Just(Input::Read(ReadId(1))),
+        1 => read().prop_map(Input::Read),
         1 => slot().prop_map(|through| Input::Compact { through }),
         1 => (slot(), ballot()).prop_map(|(through, stamp)| Input::Installed {
             base: Base { through, stamp, members: None },

@@ -11,6 +11,7 @@ mod lost_quorum;
 mod papers;
 mod parts;
 mod pulling;
+mod reads;
 mod recovery;
 mod roles;
 mod walk;

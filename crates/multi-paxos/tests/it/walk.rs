@@ -47,6 +47,9 @@ fn trimmed_logs_and_snapshots_cost_no_promise() {
     let number = std::env::var("WALKS").map_or(80, |it| it.parse().unwrap());
     let total = random_walks::<MultiPaxos>(0..number, 4_000, members, config).unwrap();
     println!("{total:?}");
-    let WalkStats { chosen, ballots, crashes, compactions, installs } = total;
-    assert!(chosen.min(ballots).min(crashes).min(compactions).min(installs) >= 50, "{total:?}");
+    let WalkStats { chosen, ballots, crashes, compactions, installs, reads } = total;
+    assert!(
+        chosen.min(ballots).min(crashes).min(compactions).min(installs).min(reads) >= 50,
+        "{total:?}"
+    );
 }

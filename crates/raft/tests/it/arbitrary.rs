@@ -11,7 +11,7 @@ use synod_consensus::{
 };
 use synod_raft::{
     Append, AppendAck, AppendConflict, Commit, Heartbeat, HeartbeatAck, Limits, Message, Position,
-    PreVote, PreVoteReply, Raft, RequestVote, Timer, Vote,
+    PreVote, PreVoteReply, Raft, ReadReply, ReadRequest, RequestVote, Timer, Vote,
 };
 use synod_types::{Instant, NodeId, ReadId, Slot, Term, Ticket, Value};
 
@@ -95,17 +95,21 @@ fn other_replication_message() -> impl Strategy<Value = Message> {
     });
     let conflict = (term(), probe(), slot(), position())
         .prop_map(|(term, probe, at, hint)| AppendConflict { term, probe, at, hint });
-    let heartbeat = (term(), position(), slot()).prop_map(|(term, prev, commit)| Heartbeat {
-        term,
-        prev,
-        commit,
-    });
+    let heartbeat = (term(), position(), slot(), probe())
+        .prop_map(|(term, prev, commit, round)| Heartbeat { term, prev, commit, round });
+    let heartbeat_ack = (term(), probe()).prop_map(|(term, round)| HeartbeatAck { term, round });
+    let read = || (1..4_u64).prop_map(ReadId);
+    let request = (term(), read()).prop_map(|(term, id)| ReadRequest { term, id });
+    let reply =
+        (term(), read(), slot()).prop_map(|(term, id, index)| ReadReply { term, id, index });
     let commit = (term(), slot()).prop_map(|(term, commit)| Commit { term, commit });
     prop_oneof![
         2 => ack.prop_map(Message::AppendAck),
         1 => conflict.prop_map(Message::AppendConflict),
         1 => heartbeat.prop_map(Message::Heartbeat),
-        1 => term().prop_map(|term| Message::HeartbeatAck(HeartbeatAck { term })),
+        1 => heartbeat_ack.prop_map(Message::HeartbeatAck),
+        1 => request.prop_map(Message::ReadRequest),
+        1 => reply.prop_map(Message::ReadReply),
         1 => commit.prop_map(Message::Commit),
     ]
 }
@@ -131,7 +135,7 @@ fn input() -> impl Strategy<Value = Input<Raft>> {
         }),
         1 => Just(Input::Start),
         1 => Just(Input::Stalled),
-        1 => Just(Input::Read(ReadId(1))),
+        1 => (1..4_u64).prop_map(|id| Input::Read(ReadId(id))),
         1 => slot().prop_map(|through| Input::Compact { through }),
         1 => base().prop_map(|base| Input::Installed { base }),
     ]

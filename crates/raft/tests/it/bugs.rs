@@ -539,7 +539,7 @@ proptest! {
                 prop_assert_eq!(cluster.commit_index(N1), 0);
                 told = 0;
                 let prev = at(last, 1);
-                let beat = Message::Heartbeat(Heartbeat { term, prev, commit: Slot(0) });
+                let beat = Message::Heartbeat(Heartbeat { term, prev, commit: Slot(0), round: 0 });
                 cluster.inject(N2, N1, beat);
             }
             cluster.inject(N2, N1, Message::Commit(Commit { term, commit: Slot(notice) }));
@@ -674,7 +674,7 @@ fn raft_42_even_sizes_and_non_voters() {
                 cluster.inject(
                     NodeId(voter),
                     N1,
-                    Message::HeartbeatAck(HeartbeatAck { term: Term(1) }),
+                    Message::HeartbeatAck(HeartbeatAck { term: Term(1), round: 0 }),
                 );
             }
             cluster.timeout(N1, Timer::Heartbeat);
@@ -707,7 +707,7 @@ fn raft_42_node_without_a_vote_is_elected_or_counted() {
     cluster.inject(N5, N1, ack(1, 1));
     assert_eq!(cluster.commit_index(N1), 0);
     cluster.advance(1_000);
-    cluster.inject(N4, N1, Message::HeartbeatAck(HeartbeatAck { term: Term(1) }));
+    cluster.inject(N4, N1, Message::HeartbeatAck(HeartbeatAck { term: Term(1), round: 0 }));
     cluster.inject(N3, N1, ack(1, 1));
     assert_eq!(cluster.commit_index(N1), 1);
 }
@@ -738,7 +738,9 @@ fn raft_43_log_that_a_snapshot_replaced_comes_back_after_a_restart() {
 fn raft_45_leader_takes_back_what_is_chosen_when_it_steps_down() {
     let ways: [fn(&mut Cluster); 3] = [
         |cluster| cluster.step(N1, Input::Stalled),
-        |cluster| cluster.inject(N2, N1, Message::HeartbeatAck(HeartbeatAck { term: Term(9) })),
+        |cluster| {
+            cluster.inject(N2, N1, Message::HeartbeatAck(HeartbeatAck { term: Term(9), round: 0 }))
+        },
         |cluster| {
             cluster.advance(1_000);
             cluster.timeout(N1, Timer::Heartbeat);

@@ -222,7 +222,7 @@ fn message_of_the_leader_frees_no_vote() {
     let disk = saved(5, Some(N2), &[1]);
     let mut cluster = Cluster::from_disks(vec![(config(N1, 3), disk.clone())]);
     let prev = at(1, 1);
-    let beat = Message::Heartbeat(Heartbeat { term: Term(5), prev, commit: Slot(0) });
+    let beat = Message::Heartbeat(Heartbeat { term: Term(5), prev, commit: Slot(0), round: 0 });
     cluster.inject(N2, N1, beat);
     let answers =
         cluster.replies(N3, N1, Message::RequestVote(RequestVote { term: Term(5), last: prev }));
@@ -378,11 +378,12 @@ fn a_stalled_node_lets_others_lead() {
     assert!(silent(&mut cluster), "the disk has answered, but others go first");
     cluster.elect(N2);
     cluster.node(N3).is_disk_hung = true;
-    let beat = Message::Heartbeat(Heartbeat { term: Term(2), prev: at(1, 1), commit: Slot(1) });
+    let beat =
+        Message::Heartbeat(Heartbeat { term: Term(2), prev: at(1, 1), commit: Slot(1), round: 0 });
     let answers = cluster.replies(N2, N3, beat);
     assert_eq!(
         answers,
-        [Message::HeartbeatAck(HeartbeatAck { term: Term(2) })],
+        [Message::HeartbeatAck(HeartbeatAck { term: Term(2), round: 0 })],
         "the claim waits, this does not"
     );
 }

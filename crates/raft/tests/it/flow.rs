@@ -41,7 +41,7 @@ fn heartbeats_name_acknowledged_entries_only() {
             };
             assert_eq!((prev, commit), (at(1, 1), Slot(1)), "what n3 has acknowledged");
             let answers = cluster.replies(N1, N3, message);
-            assert_eq!(answers, [Message::HeartbeatAck(HeartbeatAck { term: Term(1) })]);
+            assert_eq!(answers, [Message::HeartbeatAck(HeartbeatAck { term: Term(1), round: 0 })]);
             cluster.inject(N3, N1, answers[0].clone());
         }
         cluster.deliver();

@@ -6,6 +6,7 @@ mod bugs;
 mod cluster;
 mod elections;
 mod flow;
+mod reads;
 mod replication;
 mod snapshots;
 mod terms;

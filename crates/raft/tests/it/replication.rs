@@ -228,7 +228,7 @@ fn a_follower_commits_only_what_it_verified() {
     cluster.inject(N2, N1, Message::Commit(Commit { term, commit: Slot(4) }));
     assert_eq!(cluster.commit_index(N1), 0, "nothing is verified");
     let prev = at(2, 1);
-    cluster.inject(N2, N1, Message::Heartbeat(Heartbeat { term, prev, commit: Slot(4) }));
+    cluster.inject(N2, N1, Message::Heartbeat(Heartbeat { term, prev, commit: Slot(4), round: 0 }));
     assert_eq!(cluster.commit_index(N1), 2, "slots 3 and 4 may be an older leader's");
     let append = Message::Append(Append {
         term,
@@ -312,7 +312,8 @@ fn a_lost_append_is_found_by_a_probe() {
     assert_eq!(cluster.commands(N3), ["a"]);
     cluster.heartbeat(N1);
     cluster.timeout(N1, Timer::Heartbeat);
-    let beat = Message::Heartbeat(Heartbeat { term: Term(1), prev: at(2, 1), commit: Slot(2) });
+    let beat =
+        Message::Heartbeat(Heartbeat { term: Term(1), prev: at(2, 1), commit: Slot(2), round: 0 });
     assert_eq!(cluster.intercept(N1, N3), [beat], "when all is well, that is all");
 }
 
@@ -325,7 +326,7 @@ fn an_answer_to_a_heartbeat_acknowledges_nothing() {
     cluster.partition(&[N1]);
     cluster.propose(N1, 1, "a");
     for peer in [N2, N3] {
-        cluster.inject(peer, N1, Message::HeartbeatAck(HeartbeatAck { term: Term(1) }));
+        cluster.inject(peer, N1, Message::HeartbeatAck(HeartbeatAck { term: Term(1), round: 0 }));
     }
     let now = cluster.status(N1);
     assert_eq!(now.commit, before.commit);

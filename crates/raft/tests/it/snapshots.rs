@@ -88,7 +88,7 @@ fn a_snapshot_keeps_the_suffix_that_agrees_and_no_other() {
 fn a_snapshot_of_another_history_voids_what_was_verified() {
     let mut cluster = Cluster::from_disks(vec![(config(N1, 3), saved(3, None, &[1, 1, 2, 2]))]);
     let term = Term(3);
-    let beat = Message::Heartbeat(Heartbeat { term, prev: at(4, 2), commit: Slot(0) });
+    let beat = Message::Heartbeat(Heartbeat { term, prev: at(4, 2), commit: Slot(0), round: 0 });
     let beat = Input::Message { from: N2, message: beat };
     cluster.step_all(N1, [beat, Input::Installed { base: base(2, 3) }]);
     let ack = Message::AppendAck(AppendAck { term, probe: 0, matched: Slot(2) });
@@ -110,7 +110,11 @@ fn a_snapshot_inside_the_log_is_followed_by_entries_inside_it() {
     cluster.elect(N1);
     cluster.cut.clear();
     let (term, commit) = (Term(3), Slot(0));
-    cluster.inject(N1, N2, Message::Heartbeat(Heartbeat { term, prev: at(0, 0), commit }));
+    cluster.inject(
+        N1,
+        N2,
+        Message::Heartbeat(Heartbeat { term, prev: at(0, 0), commit, round: 0 }),
+    );
     cluster.wire.clear();
     cluster.step(N2, Input::Installed { base: base(2, 1) });
     let ack = cluster.intercept(N2, N1);

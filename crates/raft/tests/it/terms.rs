@@ -4,9 +4,9 @@ use crate::cluster::*;
 use synod_consensus::{HistoryDigest, Role};
 use synod_raft::{
     Append, AppendAck, AppendConflict, Commit, Heartbeat, HeartbeatAck, Message, PreVote,
-    PreVoteReply, RequestVote, Timer, Vote,
+    PreVoteReply, ReadReply, ReadRequest, RequestVote, Timer, Vote,
 };
-use synod_types::{Slot, Term};
+use synod_types::{ReadId, Slot, Term};
 
 /// One message of each kind that the rules of terms apply to, from node 2, in `term`.
 fn one_of_each(term: u64) -> Vec<Message> {
@@ -26,9 +26,11 @@ fn one_of_each(term: u64) -> Vec<Message> {
         }),
         Message::AppendAck(AppendAck { term, probe: 0, matched: Slot(1) }),
         Message::AppendConflict(AppendConflict { term, probe: 0, at: Slot(1), hint: at(0, 0) }),
-        Message::Heartbeat(Heartbeat { term, prev, commit }),
-        Message::HeartbeatAck(HeartbeatAck { term }),
+        Message::Heartbeat(Heartbeat { term, prev, commit, round: 0 }),
+        Message::HeartbeatAck(HeartbeatAck { term, round: 0 }),
         Message::Commit(Commit { term, commit }),
+        Message::ReadRequest(ReadRequest { term, id: ReadId(1) }),
+        Message::ReadReply(ReadReply { term, id: ReadId(1), index: Slot(1) }),
     ]
 }
 
@@ -105,7 +107,7 @@ fn message_of_a_past_term_is_rejected_in_every_role() {
                     vec![Message::Vote(Vote { term: Term(4), granted: false })]
                 }
                 Message::Append(_) | Message::Heartbeat(_) | Message::Commit(_) => {
-                    vec![Message::HeartbeatAck(HeartbeatAck { term: Term(4) })]
+                    vec![Message::HeartbeatAck(HeartbeatAck { term: Term(4), round: 0 })]
                 }
                 _ => vec![],
             };

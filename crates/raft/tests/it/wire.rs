@@ -4,9 +4,9 @@ use crate::cluster::*;
 use synod_consensus::{Gate, HistoryDigest, Message as _, Saved};
 use synod_raft::{
     Append, AppendAck, AppendConflict, Commit, HardState, Heartbeat, HeartbeatAck, Message,
-    PreVote, PreVoteReply, Raft, RequestVote, Vote,
+    PreVote, PreVoteReply, Raft, ReadReply, ReadRequest, RequestVote, Vote,
 };
-use synod_types::{Lane, Slot, Term};
+use synod_types::{Lane, ReadId, Slot, Term};
 
 /// A message, its description, its bytes, its gate and its lane.
 type Row = (Message, &'static str, &'static str, Gate, Lane);
@@ -95,16 +95,44 @@ fn of_replication() -> Vec<Row> {
             Lane::Control,
         ),
         (
-            Message::Heartbeat(Heartbeat { term, prev: at(4, 2), commit }),
+            Message::Heartbeat(Heartbeat { term, prev: at(4, 2), commit, round: 0 }),
             "Heartbeat(t3, prev 4@t2, commit 2)",
-            "0703020402",
+            "070302040200",
             Gate::Immediate,
             Lane::Control,
         ),
         (
-            Message::HeartbeatAck(HeartbeatAck { term }),
+            Message::HeartbeatAck(HeartbeatAck { term, round: 0 }),
             "HeartbeatAck(t3)",
-            "0803",
+            "080300",
+            Gate::Immediate,
+            Lane::Control,
+        ),
+        (
+            Message::Heartbeat(Heartbeat { term, prev: at(4, 2), commit, round: 5 }),
+            "Heartbeat(t3, prev 4@t2, commit 2, round 5)",
+            "070302040205",
+            Gate::Immediate,
+            Lane::Control,
+        ),
+        (
+            Message::HeartbeatAck(HeartbeatAck { term, round: 5 }),
+            "HeartbeatAck(t3, round 5)",
+            "080305",
+            Gate::Immediate,
+            Lane::Control,
+        ),
+        (
+            Message::ReadRequest(ReadRequest { term, id: ReadId(9) }),
+            "ReadRequest(t3)",
+            "0a0309",
+            Gate::Immediate,
+            Lane::Control,
+        ),
+        (
+            Message::ReadReply(ReadReply { term, id: ReadId(9), index: Slot(6) }),
+            "ReadReply(t3, from 6)",
+            "0b030906",
             Gate::Immediate,
             Lane::Control,
         ),
@@ -168,7 +196,7 @@ fn claim_holds_only_if_the_disk_backs_it() {
         (ack, disk(4, None, &[]), true),
         (conflict.clone(), disk(3, None, &[1]), true),
         (conflict, disk(2, None, &[1]), false),
-        (Message::HeartbeatAck(HeartbeatAck { term }), disk(0, None, &[]), true),
+        (Message::HeartbeatAck(HeartbeatAck { term, round: 5 }), disk(0, None, &[]), true),
     ];
     for (message, disk, holds) in cases {
         let case = format!("{} over {:?}", message.describe(), disk.hard_state);

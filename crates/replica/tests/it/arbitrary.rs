@@ -37,10 +37,24 @@ struct World {
     done: BTreeSet<String>,
     refused: BTreeSet<String>,
     endings: BTreeMap<&'static str, u64>,
+    /// The protocol has reads; otherwise they go through the log.
+    has_reads: bool,
 }
 
 impl World {
     fn new(seed: u64) -> Self {
+        let mut world = Self::start(seed);
+        world.enable_reads();
+        world
+    }
+
+    fn enable_reads(&mut self) {
+        if self.has_reads {
+            self.receive(Msg::HasReads);
+        }
+    }
+
+    fn start(seed: u64) -> Self {
         let disk = MemoryDisk::new(Incarnation(5));
         let (log, replica, applier) = open(&disk, Instant(1));
         Self {
@@ -63,6 +77,7 @@ impl World {
             done: BTreeSet::new(),
             refused: BTreeSet::new(),
             endings: BTreeMap::new(),
+            has_reads: seed.is_multiple_of(2),
         }
     }
 
@@ -172,9 +187,19 @@ impl World {
                 deliver(&mut self.replica, &envelope(), refused);
             }
             23 if self.draw(8) == 0 => self.crash(),
+            23 => self.answer_read(),
             _ => {}
         }
         self.collect();
+    }
+
+    /// The protocol answers one of its reads, perhaps not for the first time.
+    fn answer_read(&mut self) {
+        let reads = self.replica.core().reads.clone().unwrap_or_default();
+        if !reads.is_empty() {
+            let id = reads[self.draw(reads.len() as u64) as usize];
+            self.receive(Msg::Readable(id, Slot(self.history.len() as u64)));
+        }
     }
 
     fn ask(&mut self) {
@@ -228,6 +253,7 @@ impl World {
         self.waiting.clear();
         self.reads.clear();
         self.durable = Slot::ZERO;
+        self.enable_reads();
         let applied = self.applier.applied().0 as usize;
         for at in applied..self.history.len() {
             let value = self.history[at].clone();

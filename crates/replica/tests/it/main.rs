@@ -4,6 +4,7 @@ mod arbitrary;
 mod bugs;
 mod driver;
 mod overload;
+mod reads;
 mod scripted;
 mod slow_disks;
 mod stored_values;

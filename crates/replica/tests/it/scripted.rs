@@ -15,7 +15,7 @@ use synod_replica::{
 };
 use synod_storage::{BootId, StateStore, StoredGroup};
 use synod_types::{
-    Ballot, ClusterId, Incarnation, Instant, Lane, Membership, NodeId, Slot, Term, Values,
+    Ballot, ClusterId, Incarnation, Instant, Lane, Membership, NodeId, ReadId, Slot, Term, Values,
 };
 
 pub const ME: NodeId = NodeId(1);
@@ -37,6 +37,8 @@ pub struct ScriptedProtocol {
     pub lagging: bool,
     pub timeouts: u64,
     busy: bool,
+    /// It has reads, and these wait; otherwise it refuses them as unsupported.
+    pub reads: Option<Vec<ReadId>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -61,6 +63,10 @@ pub enum Msg {
     Chosen(Values),
     /// Makes the protocol refuse everything as busy, although it leads, or ends that.
     Busy(bool),
+    /// Makes the protocol take reads.
+    HasReads,
+    /// Makes the protocol answer a read: it may be served from this slot.
+    Readable(ReadId, Slot),
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -84,7 +90,9 @@ impl Message<ScriptedProtocol> for Msg {
             | Self::Contradict(_)
             | Self::Quorum
             | Self::Chosen(_)
-            | Self::Busy(_) => Gate::Immediate,
+            | Self::Busy(_)
+            | Self::HasReads
+            | Self::Readable(..) => Gate::Immediate,
         }
     }
     fn lane(&self) -> Lane {
@@ -124,6 +132,7 @@ impl Protocol for ScriptedProtocol {
             lagging: false,
             timeouts: 0,
             busy: false,
+            reads: None,
         })
     }
 
@@ -156,6 +165,15 @@ impl Protocol for ScriptedProtocol {
             }
             Input::Message { message: Msg::Chosen(values), .. } => self.learn(values, fx),
             Input::Message { message: Msg::Busy(busy), .. } => self.busy = busy,
+            Input::Message { message: Msg::HasReads, .. } => self.reads = Some(Vec::new()),
+            Input::Message { message: Msg::Readable(id, slot), .. } => fx.read_ready(id, slot),
+            Input::Read(id) => match &mut self.reads {
+                None => fx.refuse_read(id, Refusal::Unsupported),
+                Some(_) if self.leader.is_none() => {
+                    fx.refuse_read(id, Refusal::NotLeader { hint: None });
+                }
+                Some(reads) => reads.push(id),
+            },
             Input::Message { message: Msg::Lead(leader, round), .. } => {
                 (self.leader, self.round) = (Some(leader), round);
             }

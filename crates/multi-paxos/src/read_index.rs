@@ -1,0 +1,150 @@
+//! Linearizable reads that bypass the log: what Raft calls ReadIndex (Raft §8), with ballots for terms.
+//!
+//! A leader notes from which slot a read may be served when the read arrives, and answers it once a
+//! quorum has confirmed, in a round that began later, that no higher ballot was promised. A
+//! follower asks the leader, once for all of its reads since the last flush, and serves them from its
+//! own state.
+//!
+//! The acceptors of a round are a quorum of phase 2, so one of them is in each quorum of phase 1. It
+//! had not promised a higher ballot when it answered, so no successor had finished phase 1 when the
+//! round began: no other node had chosen anything by then but what this leader found in its own phase 1.
+
+use crate::MultiPaxos;
+use crate::core::{Context, Fx, Role, ignore};
+use crate::leader::Leader;
+use crate::message::{Message, Nack, ReadReply, ReadRequest, ReadRound, ReadRoundAck};
+use core::cmp::max;
+use synod_consensus::{IgnoreReason, Refusal, RelayAction};
+use synod_types::{NodeId, ReadId};
+
+impl MultiPaxos {
+    /// Takes a read of this node's driver.
+    pub(crate) fn on_read(&mut self, id: ReadId, fx: &mut Fx<'_>) {
+        let (me, has_leader) = (self.config.id(), self.election.leader().is_some());
+        match self.parts() {
+            (Role::Leader(leader), ctx) => leader.on_read(&ctx, me, id, fx),
+            (Role::Follower, _) if has_leader => {
+                if !self.reads.add(id) {
+                    fx.refuse_read(id, Refusal::Busy);
+                }
+            }
+            (Role::Follower | Role::Candidate(_), _) => {
+                fx.refuse_read(id, Refusal::NotLeader { hint: None });
+            }
+        }
+    }
+
+    /// Begins a round for the reads that wait at a leader, or asks the leader that this node follows.
+    /// Reads that have lost their leader are refused: the driver reads again once there is one.
+    pub(crate) fn flush_reads(&mut self, fx: &mut Fx<'_>) {
+        if let (Role::Leader(leader), ctx) = self.parts() {
+            leader.begin_round(&ctx, fx);
+        }
+        let followed = if self.is_proposer() { None } else { self.election.leader() };
+        match (self.reads.flush(followed), followed) {
+            (RelayAction::Ask(id), Some(ballot)) => {
+                fx.send(ballot.node, Message::ReadRequest(ReadRequest { ballot, id }));
+            }
+            (RelayAction::Refuse(ids), _) => {
+                let why = Refusal::NotLeader { hint: None };
+                ids.into_iter().for_each(|id| fx.refuse_read(id, why.clone()));
+            }
+            (RelayAction::None | RelayAction::Ask(_), _) => {}
+        }
+    }
+
+    /// Answers a round of a leader.
+    pub(crate) fn on_read_round(&self, from: NodeId, asked: ReadRound, fx: &mut Fx<'_>) {
+        let ReadRound { ballot, round } = asked;
+        let promised = self.acceptor.promised();
+        // An acceptor that the leader's Accepts have not reached has promised less, which does no harm:
+        // what matters is that no higher ballot could have been chosen at.
+        let answer = if ballot < promised {
+            Message::Nack(Nack { ballot, promised })
+        } else {
+            Message::ReadRoundAck(ReadRoundAck { ballot, round })
+        };
+        fx.send(from, answer);
+    }
+
+    /// Handles the slot that a leader has fixed for this node's reads. It is not compared with the
+    /// leader that was asked, see [`ReadRelay::answered`](synod_consensus::ReadRelay::answered).
+    pub(crate) fn on_read_reply(&mut self, reply: ReadReply, fx: &mut Fx<'_>) {
+        self.reads.answered(reply.id).for_each(|id| fx.read_ready(id, reply.index));
+    }
+}
+
+impl Leader {
+    /// Takes a read of this node or of a follower, to be confirmed by a round that begins after it.
+    pub(crate) fn on_read(&mut self, ctx: &Context<'_>, from: NodeId, id: ReadId, fx: &mut Fx<'_>) {
+        // What this ballot has chosen is known to its leader first. What lower ballots may have chosen
+        // was found in phase 1, and comes before the barrier (PMS 3).
+        let index = max(ctx.learner.commit(), self.barrier);
+        if !self.reads.add(from, id, index) && from == ctx.config.id() {
+            fx.refuse_read(id, Refusal::Busy);
+        }
+    }
+
+    /// Begins one round for all reads that wait for one.
+    fn begin_round(&mut self, ctx: &Context<'_>, fx: &mut Fx<'_>) {
+        if let Some(round) = self.reads.begin() {
+            self.send_round(ctx, round, fx);
+            // A leader alone may be a quorum.
+            self.confirm_reads(ctx, fx);
+        }
+    }
+
+    /// Sends the round in flight again, if there is one: messages get lost.
+    pub(crate) fn repeat_round(&mut self, ctx: &Context<'_>, fx: &mut Fx<'_>) {
+        let round = self.reads.open_round();
+        if round > 0 {
+            self.send_round(ctx, round, fx);
+        }
+    }
+
+    fn send_round(&self, ctx: &Context<'_>, round: u64, fx: &mut Fx<'_>) {
+        let (me, ballot) = (ctx.config.id(), self.ballot());
+        for voter in ctx.members.voters().iter().copied().filter(|voter| *voter != me) {
+            fx.send(voter, Message::ReadRound(ReadRound { ballot, round }));
+        }
+    }
+
+    /// Counts the answer to a round.
+    pub(crate) fn on_read_round_ack(
+        &mut self,
+        ctx: &Context<'_>,
+        from: NodeId,
+        ack: ReadRoundAck,
+        fx: &mut Fx<'_>,
+    ) {
+        let ReadRoundAck { ballot, round } = ack;
+        if ballot != self.ballot() {
+            // A round of an earlier ballot began before this node led.
+            return ignore(from, IgnoreReason::OtherBallot, fx);
+        }
+        if !self.reads.on_ack(from, round) {
+            return ignore(from, IgnoreReason::NeverSent, fx);
+        }
+        self.confirm_reads(ctx, fx);
+    }
+
+    fn confirm_reads(&mut self, ctx: &Context<'_>, fx: &mut Fx<'_>) {
+        let (me, ballot) = (ctx.config.id(), self.ballot());
+        for read in self.reads.confirm(me, ctx.config.quorum()) {
+            if read.reader == me {
+                fx.read_ready(read.id, read.index);
+            } else {
+                let reply = ReadReply { ballot, id: read.id, index: read.index };
+                fx.send(read.reader, Message::ReadReply(reply));
+            }
+        }
+    }
+
+    /// Refuses this node's reads, because it leads no more. Followers ask the next leader.
+    pub(crate) fn refuse_reads(&mut self, hint: Option<NodeId>, fx: &mut Fx<'_>) {
+        let me = self.ballot().node;
+        for read in self.reads.drain().filter(|read| read.reader == me) {
+            fx.refuse_read(read.id, Refusal::NotLeader { hint });
+        }
+    }
+}
