@@ -12,7 +12,7 @@ use synod_types::{Lane, ReadId, Slot, Term};
 type Row = (Message, &'static str, &'static str, Gate, Lane);
 
 fn all() -> Vec<Row> {
-    [of_elections(), of_replication()].concat()
+    [of_elections(), of_replication(), of_heartbeats_and_reads()].concat()
 }
 
 fn of_elections() -> Vec<Row> {
@@ -95,6 +95,19 @@ fn of_replication() -> Vec<Row> {
             Lane::Control,
         ),
         (
+            Message::Commit(Commit { term, commit }),
+            "Commit(t3, 2)",
+            "090302",
+            Gate::Immediate,
+            Lane::Log,
+        ),
+    ]
+}
+
+fn of_heartbeats_and_reads() -> Vec<Row> {
+    let (term, commit) = (Term(3), Slot(2));
+    vec![
+        (
             Message::Heartbeat(Heartbeat { term, prev: at(4, 2), commit, round: 0 }),
             "Heartbeat(t3, prev 4@t2, commit 2)",
             "070302040200",
@@ -135,13 +148,6 @@ fn of_replication() -> Vec<Row> {
             "0b030906",
             Gate::Immediate,
             Lane::Control,
-        ),
-        (
-            Message::Commit(Commit { term, commit }),
-            "Commit(t3, 2)",
-            "090302",
-            Gate::Immediate,
-            Lane::Log,
         ),
     ]
 }
