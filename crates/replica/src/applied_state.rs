@@ -1,27 +1,26 @@
-//! The stored form of the state as applied: what the store holds, under an overlay of what is not known
-//! to be written.
+//! Key-value view of the applied state: an overlay of unsaved changes on top of the store.
 //!
-//! # Why a view is as of its slot
-//! The pieces are numbered. The saver writes them in order, each in one atomic batch, and raises
-//! `saved` after each write. The overlay has, for each key that a piece above some number `released`
-//! changed, the newest change. `released` is a past value of `saved`, so at any time, where `w` is the
-//! last piece written, `released <= saved <= w`, and `w` is at most the last piece that was sealed.
+//! # Consistency of views
+//! The saver writes numbered pieces in order, each in one atomic batch, and raises `saved` after each
+//! write. Let `w` be the last piece written, and `released` the value of `saved` at the last
+//! [`AppliedState::release`]. Then `released <= saved <= w` always holds. For each key that a piece
+//! above `released` changed, the overlay has the newest change.
 //!
-//! - A key in the overlay has its newest value there, whatever the store holds.
-//! - A key that is not in the overlay was changed by no piece above `released`, so the store holds the
-//!   same value for it after every piece from `released` to the newest. It is there, because
-//!   `released <= w`. It is not too new, because nothing is written that was not applied.
+//! - A key in the overlay has its newest value there. The store's value does not matter.
+//! - A key that is not in the overlay was changed by no piece above `released`. The store has its
+//!   value, because `released <= w`. The value is not too new, because only applied changes are
+//!   written.
 //!
-//! So a read of the overlay as it is now and of the store at any time from now until the overlay next
-//! shrinks gives the present state, also while a piece is being written, and also if the read sees
-//! half of one. An owned view takes both while it borrows this; only [`AppliedState::release`] shrinks
-//! the overlay, and needs it exclusively. The wrong order would be to take the store, then to read
-//! `saved`, then to leave out of the overlay what that number covers: a piece written in between would
-//! be in neither.
+//! Therefore the overlay as of now and the store at any time before the overlay next shrinks together
+//! give the present state. This holds while a piece is written, and even if a read sees half of it. An
+//! owned view takes both under a shared borrow of [`AppliedState`]; only [`AppliedState::release`]
+//! shrinks the overlay, and it needs an exclusive borrow. The reverse order is wrong: first a view of
+//! the store, then `saved`, then an overlay without the pieces that `saved` covers. A piece written in
+//! between would be in neither.
 //!
 //! # Cost
-//! A state machine that never reads its stored form has no overlay: it is built from the pieces at the
-//! first read, and kept up to date from then on.
+//! The overlay is built at the first read and kept up to date from then on. A state machine that never
+//! reads its stored form has none.
 
 use crate::saver::{Piece, SavedPieces};
 use bytes::Bytes;
@@ -33,24 +32,24 @@ use synod_consensus::{StateEntries, StateError, StateView};
 use synod_storage::{StorageError, StoreEntries, StoreReader, StoreView};
 use synod_types::{Change, Changes, MapEntries, SharedMap, Slot};
 
-/// Prefix of the machine's keys in the store, so that they differ from all other ones.
+/// Prefix of the state machine's keys in the store. It separates them from the apply side's records.
 const DATA: u8 = 1;
 
-/// The applied state's stored form, and its changes that are not known to be written.
+/// Store of the applied state, and the changes that it may not have yet.
 pub(crate) struct AppliedState {
     store: Arc<dyn StoreReader>,
     saved: SavedPieces,
-    /// Pieces that the saver has, and may not have written.
+    /// Pieces handed to the saver and not known to be written.
     writing: VecDeque<Piece>,
     sealed: VecDeque<Piece>,
     /// Changes since the last piece was sealed.
     open: Changes,
-    /// Number of the piece that they become.
+    /// Number of the piece that `open` becomes.
     number: u64,
     overlay: OnceLock<Overlay>,
 }
 
-/// The newest change of each key, by the machine's own keys.
+/// Newest change of each key, under the state machine's own keys.
 type Overlay = SharedMap<Unwritten>;
 
 #[derive(Clone, Debug)]
@@ -74,14 +73,15 @@ impl AppliedState {
         }
     }
 
-    /// Adds changes of the machine.
-    pub(crate) fn keep(&mut self, changes: &Changes) {
+    /// Adds changes of the state machine.
+    pub(crate) fn add_changes(&mut self, changes: &Changes) {
         for change in changes.as_slice() {
             let (key, value) = parts(change);
             match value {
                 Some(value) => self.open.put(data_key(key), value.clone()),
                 None => self.open.delete(data_key(key)),
             }
+            // Without an overlay there was no read yet: the first one builds it from the pieces.
             if let Some(overlay) = self.overlay.get_mut() {
                 let change = Unwritten { value: value.cloned(), piece: self.number };
                 overlay.insert(key.clone(), change);
@@ -89,28 +89,28 @@ impl AppliedState {
         }
     }
 
-    /// Returns the size of the changes that no piece holds.
+    /// Returns the size of the changes since the last piece was sealed, in bytes.
     pub(crate) fn open_bytes(&self) -> usize {
         self.open.byte_len()
     }
 
-    /// Returns the size of the changes that the saver does not have.
+    /// Returns the size of the changes that were not handed to the saver, in bytes.
     pub(crate) fn unsaved_bytes(&self) -> usize {
         let sealed: usize = self.sealed.iter().map(|piece| piece.changes.byte_len()).sum();
         self.open.byte_len() + sealed
     }
 
-    /// Returns whether there are changes that the saver does not have.
+    /// Returns whether there are changes that were not handed to the saver.
     pub(crate) fn is_unsaved(&self) -> bool {
         !self.open.is_empty() || !self.sealed.is_empty()
     }
 
-    /// Returns the last slot of the newest sealed piece, if the saver does not have it.
+    /// Returns the last slot of the newest sealed piece that was not handed to the saver.
     pub(crate) fn sealed(&self) -> Option<Slot> {
         self.sealed.back().map(Piece::through)
     }
 
-    /// Ends a piece, and adds records of the apply side to it.
+    /// Ends the open piece, with the apply side's records in it.
     pub(crate) fn seal(&mut self, through: Slot, records: impl FnOnce(&mut Changes)) {
         let mut changes = std::mem::take(&mut self.open);
         records(&mut changes);
@@ -119,23 +119,24 @@ impl AppliedState {
         self.number += 1;
     }
 
-    /// Takes the sealed pieces that end at or before `durable`, as one, for the saver.
+    /// Merges the sealed pieces that end at or before `durable` into one for the saver, and returns it.
     pub(crate) fn take_sealed(&mut self, durable: Slot) -> Option<Piece> {
         let mut sealed = self.sealed.pop_front_if(|piece| piece.through <= durable)?;
         while let Some(next) = self.sealed.pop_front_if(|piece| piece.through <= durable) {
             sealed.append(next);
         }
+        // The changes are shared, so this keeps no second copy of them.
         self.writing.push_back(sealed.clone());
         Some(sealed)
     }
 
-    /// Lets go of the pieces that the store holds.
+    /// Drops the pieces that the saver has written, and their changes from the overlay.
     pub(crate) fn release(&mut self) {
         let newest = self.saved.newest();
         while let Some(piece) = self.writing.pop_front_if(|piece| piece.number <= newest) {
             let Some(overlay) = self.overlay.get_mut() else { continue };
             for (key, _) in machine_changes(&piece.changes) {
-                // A later piece may have changed the key again.
+                // A later piece may have changed the key again: that change is not written yet.
                 if overlay.get(&key).is_some_and(|change| change.piece <= newest) {
                     overlay.remove(&key);
                 }
@@ -145,6 +146,7 @@ impl AppliedState {
 
     fn overlay(&self) -> &Overlay {
         self.overlay.get_or_init(|| {
+            // Oldest first, so that the newest change of a key overwrites the others.
             let mut overlay = Overlay::new();
             let pieces = self.writing.iter().chain(&self.sealed);
             let pieces = pieces.map(|piece| (&*piece.changes, piece.number));
@@ -169,11 +171,12 @@ impl StateView for AppliedState {
 
     fn owned(&self) -> Result<Arc<dyn StateView>, StateError> {
         let store = self.store.view().map_err(|error| unreadable(&error))?;
+        // The borrow of `self` keeps the overlay from shrinking between the two steps.
         Ok(Arc::new(OwnedView { overlay: self.overlay().clone(), store }))
     }
 }
 
-/// The stored form as of one slot.
+/// View of the applied state as of one slot, independent of [`AppliedState`].
 struct OwnedView {
     overlay: Overlay,
     store: Arc<dyn StoreView>,
@@ -200,7 +203,7 @@ fn get(overlay: &Overlay, store: &dyn StoreView, key: &[u8]) -> Result<Option<By
     }
 }
 
-/// Entries of the overlay and the store in one order; the overlay's win.
+/// Entries of the overlay and the store, merged in key order. The overlay takes precedence.
 struct Merged<'a> {
     overlay: Peekable<MapEntries<'a, Unwritten>>,
     stored: Peekable<StoreEntries<'a>>,
@@ -208,6 +211,7 @@ struct Merged<'a> {
 
 impl<'a> Merged<'a> {
     fn new(overlay: &'a Overlay, store: &'a dyn StoreView, from: &[u8], to: Option<&[u8]>) -> Self {
+        // Without an end, the range must still stop before the keys of the next prefix.
         let stored_to = to.map_or_else(|| vec![DATA + 1], data_key);
         let stored = store.range(&data_key(from), Some(&stored_to)).peekable();
         let to = to.map_or(Bound::Unbounded, Bound::Excluded);
@@ -224,7 +228,7 @@ impl Iterator for Merged<'_> {
                 Some(Ok((key, _))) => Some(&key[1..]),
                 Some(Err(error)) => {
                     let error = unreadable(error);
-                    // Nothing follows an error.
+                    // The iterator ends after an error: entries after it could be incomplete.
                     self.stored = (Box::new(std::iter::empty()) as StoreEntries<'_>).peekable();
                     self.overlay.by_ref().for_each(drop);
                     return Some(Err(error));
@@ -238,7 +242,7 @@ impl Iterator for Merged<'_> {
                 return Some(Ok((key.slice(1..), value)));
             };
             if stored == Some(&key[..]) {
-                self.stored.next();
+                self.stored.next(); // The overlay's change replaces the stored entry.
             }
             if let Some(value) = &change.value {
                 return Some(Ok((key.clone(), value.clone())));
@@ -247,7 +251,7 @@ impl Iterator for Merged<'_> {
     }
 }
 
-/// The machine's changes among those of a piece, by the machine's own keys.
+/// Returns the state machine's changes in a piece, under its own keys.
 fn machine_changes(changes: &Changes) -> impl Iterator<Item = (Bytes, Option<&Bytes>)> {
     let changes = changes.as_slice().iter().map(parts);
     let of_machine = changes.filter(|(key, _)| key.first() == Some(&DATA));
@@ -286,15 +290,15 @@ mod tests {
     }
 
     #[test]
-    fn overlay_is_built_at_the_first_read_and_shrinks_as_pieces_are_written() {
+    fn overlay_is_built_at_the_first_read_and_shrinks_after_each_write() {
         let (store, saved) = (MemoryState::new(), SavedPieces::default());
         let mut state = AppliedState::new(store.reader(), saved.clone());
         let mut saver = Saver::new(Box::new(store), saved);
         for (slot, key) in (1..).map(Slot).zip(["a", "b", "a"]) {
-            state.keep(&put(key, "value"));
+            state.add_changes(&put(key, "value"));
             state.seal(slot, |changes| changes.put("\0meta", "record"));
         }
-        state.keep(&put("c", "value"));
+        state.add_changes(&put("c", "value"));
         let first = state.take_sealed(Slot(1)).unwrap();
         assert!(state.overlay.get().is_none(), "nothing was read");
         let all =
@@ -316,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn change_and_deletion_hide_what_is_stored() {
+    fn puts_and_deletions_in_the_overlay_hide_stored_entries() {
         let mut store = MemoryState::new();
         let mut stored = Changes::new();
         for key in ["\0s", "\u{1}a", "\u{1}b", "\u{1}c", "\u{2}"] {
@@ -328,9 +332,9 @@ mod tests {
         changes.delete("c");
         changes.put("d", "new");
         changes.delete("e");
-        state.keep(&changes);
+        state.add_changes(&changes);
         let owned = state.owned().unwrap();
-        state.keep(&put("a", "later"));
+        state.add_changes(&put("a", "later"));
         let entries = |from: &str, to: Option<&str>| {
             let range = owned.range(from.as_bytes(), to.map(str::as_bytes));
             range

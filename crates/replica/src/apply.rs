@@ -1,4 +1,4 @@
-//! The apply side: a state machine, its sessions and its store.
+//! The apply side: a state machine, its session table and its store.
 
 use crate::applied_state::AppliedState;
 use crate::driver::{ChosenRun, Done};
@@ -12,11 +12,11 @@ use synod_storage::{StateStore, StorageError, StoreView};
 use synod_types::{Changes, Membership, Slot, ValueRef};
 
 const META: &[u8] = b"\0meta";
-/// Changes of this many bytes are sealed together.
+/// Size of the open changes at which they are sealed, in bytes.
 const SEAL_BYTES: usize = 256 << 10;
 const META_VERSION: u8 = 2;
 
-/// Error after which the apply side cannot go on. Every one is final.
+/// Error after which the apply side cannot continue. Every error is final.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ApplyError {
@@ -26,24 +26,26 @@ pub enum ApplyError {
     /// The state machine cannot load the stored state.
     #[error("the stored state cannot be loaded: {0}")]
     Load(StateError),
-    /// The state machine cannot go on from the stored state.
+    /// The state machine cannot continue from the stored state.
     #[error("the stored state cannot be used: {0}")]
     State(StateError),
-    /// The record about the state itself is damaged or of a newer version.
-    #[error("the stored state's own record cannot be read: damaged, or written by a newer version")]
+    /// The metadata or a session of the stored state is damaged, or of a newer version.
+    #[error(
+        "the stored state's metadata cannot be read: it is damaged, or a newer version wrote it"
+    )]
     Meta,
 }
 
-/// Report of the apply side to the driver.
+/// Progress report of the apply side for the driver.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
-    /// Everything up to here is applied.
+    /// Last slot applied.
     pub through: Slot,
-    /// This node's own requests among it, with their replies.
+    /// Newly applied requests of this node's clients, with their replies.
     pub(crate) done: Vec<Done>,
 }
 
-/// Record stored beside the data and the sessions, in the same atomic batch.
+/// Metadata record, stored in the same atomic batch as the data and the sessions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Meta {
     version: u8,
@@ -52,18 +54,18 @@ struct Meta {
     members: Option<Membership>,
 }
 
-/// Applies chosen runs to a state machine and keeps its durable form.
+/// Applier of chosen runs to a state machine, with write-behind to its store.
 ///
-/// The state is written behind: changes are sealed from time to time together with the session table,
-/// the members and the applied slot, and each sealed piece becomes durable in one atomic write, once
-/// the log has passed it. [`persist`](Self::persist) writes them here and now; a node that must not
-/// wait for its disk while it applies takes the [`Saver`] to another thread and hands it the pieces.
-/// The state machine reads its stored form as applied, wherever the pieces are.
+/// Changes are sealed into pieces from time to time, together with the session table, the members and
+/// the applied slot. A sealed piece is written atomically once the log is durable through its last
+/// slot. [`persist`](Self::persist) writes pieces on the calling thread. A node that must not wait for
+/// its disk while it applies moves the [`Saver`] to another thread and hands it the pieces. The state
+/// machine always reads the state as applied, even if pieces are not written yet.
 ///
-/// Every error is final: the node must stop, and nothing is sealed any more.
+/// Every error is final: the node must stop, and nothing more is sealed.
 pub struct Applier {
     machine: Box<dyn StateMachine>,
-    /// `None` once [`take_saver`](Self::take_saver) was called.
+    /// `None` after [`take_saver`](Self::take_saver).
     saver: Option<Saver>,
     me: Session,
     meta: Meta,
@@ -71,11 +73,11 @@ pub struct Applier {
     persisted: Slot,
     state: AppliedState,
     observer: Option<Observer>,
-    /// The error of the state machine that ended it. What it left is not whole.
+    /// First error of the state machine. Its changes may be incomplete after it.
     failed: Option<ApplyError>,
 }
 
-/// Receives the events of each slot.
+/// Callback for the events of each slot.
 type Observer = Box<dyn FnMut(Slot, &[StateEvent]) + Send>;
 
 impl Applier {
@@ -90,14 +92,14 @@ impl Applier {
     ) -> Result<Self, ApplyError> {
         let (reader, saved) = (store.reader(), SavedPieces::default());
         let meta = match reader.get(META)? {
-            // The version comes first, so that the rest is read only if it is known.
+            // The version is the first byte, so it can be checked before the rest is decoded.
             Some(bytes) if bytes.first() != Some(&META_VERSION) => return Err(ApplyError::Meta),
-            // A damaged record must not count as a new store: the node would apply the log twice.
+            // A damaged record must not pass for a new store: the log would be applied twice.
             Some(bytes) => postcard::from_bytes::<Meta>(&bytes).map_err(|_| ApplyError::Meta)?,
             None => Meta { version: META_VERSION, applied: Slot::ZERO, digest: 0, members: None },
         };
         let sessions = load_sessions(&*reader)?;
-        // A state of its own, so that a machine which reads at its start alone gets no overlay.
+        // A separate view for the load, so that a state machine that reads only now needs no overlay.
         let stored = AppliedState::new(store.reader(), saved.clone());
         machine.load(&stored).map_err(ApplyError::Load)?;
         let state = AppliedState::new(reader, saved.clone());
@@ -114,8 +116,8 @@ impl Applier {
         })
     }
 
-    /// Hands the events of each slot that gives any to `observer`, in order, while it is applied. Slots
-    /// that are applied again after a restart give their events again.
+    /// Registers `observer`, which receives the events of each slot in order, while the slot is applied.
+    /// Slots that are applied again after a restart emit their events again.
     pub fn on_events(&mut self, observer: impl FnMut(Slot, &[StateEvent]) + Send + 'static) {
         self.observer = Some(Box::new(observer));
     }
@@ -126,43 +128,43 @@ impl Applier {
         self.meta.applied
     }
 
-    /// Returns the last slot whose effects are in the store, or were handed to the saver's thread.
+    /// Returns the last slot whose effects are in the store or were handed to the saver.
     #[must_use]
     pub fn persisted(&self) -> Slot {
         self.persisted
     }
 
-    /// Returns a digest of every command applied so far and its reply: equal on all nodes that have
-    /// applied equally far. It survives restarts.
+    /// Returns a digest of all applied commands and their replies. It is equal on all nodes that have
+    /// applied through the same slot, and survives restarts.
     #[must_use]
     pub fn digest(&self) -> u64 {
         self.meta.digest
     }
 
-    /// Returns the size of the changes that are not in the store and not with the saver, in bytes.
+    /// Returns the size of the changes that are neither in the store nor handed to the saver, in bytes.
     #[must_use]
     pub fn unsaved_bytes(&self) -> usize {
         self.state.unsaved_bytes()
     }
 
-    /// Returns whether there is anything that is not in the store and not with the saver.
+    /// Returns whether there are changes that are neither in the store nor handed to the saver.
     #[must_use]
     pub fn is_unsaved(&self) -> bool {
         self.meta.applied > self.persisted || self.state.is_unsaved()
     }
 
-    /// Applies a run; slots that were applied before are skipped. Replies to this node's own clients
-    /// are added to `report`.
+    /// Applies a run; skips slots that were applied before. Adds replies for this node's clients to
+    /// `report`.
     ///
     /// # Errors
-    /// If the state machine cannot go on; the node must stop.
+    /// If the state machine fails; the node must stop.
     ///
     /// # Panics
-    /// If the run leaves out slots: the driver hands them over in order.
+    /// If slots are missing before the run: the driver hands runs out in order.
     pub fn apply(&mut self, run: &ChosenRun, report: &mut Applied) -> Result<(), ApplyError> {
         assert!(
             run.first <= self.meta.applied.next(),
-            "run from {:?} after {:?}",
+            "run begins at {:?}, but the state is applied through {:?}",
             run.first,
             self.meta.applied
         );
@@ -170,7 +172,7 @@ impl Applier {
         self.state.release();
         for (index, value) in run.values.iter().enumerate() {
             let slot = run.first.plus(index);
-            // After a restart the log is replayed from before the applied slot.
+            // After a restart the log may be replayed from a slot before the applied one.
             if slot <= self.meta.applied {
                 continue;
             }
@@ -179,7 +181,7 @@ impl Applier {
                     let applied = self.apply_command(slot, command, report);
                     applied.map_err(|error| self.fail(error))?;
                 }
-                // Stored with the state, so that a compacted log does not lose the configuration.
+                // Saved with the state, so that the configuration survives a compaction of the log.
                 ValueRef::Members(members) | ValueRef::Stop(members) => {
                     self.meta.members = Some(members);
                 }
@@ -188,28 +190,28 @@ impl Applier {
             self.meta.applied = slot;
         }
         report.through = self.meta.applied;
-        // Pieces end between runs, never inside one, and stay small enough for one write.
+        // Sealed between runs, so that a piece stays small enough for one write.
         self.seal_if_large();
         Ok(())
     }
 
-    /// Has the state machine remove about `budget` stored keys that it needs no more; returns whether
-    /// there are others. Call it from time to time, between runs.
+    /// Lets the state machine remove about `budget` obsolete keys from its store. Returns whether more
+    /// are left. Call it from time to time, between runs.
     ///
     /// # Errors
-    /// If the state machine cannot go on; the node must stop.
+    /// If the state machine fails; the node must stop.
     pub fn maintain(&mut self, budget: usize) -> Result<bool, ApplyError> {
         self.check()?;
         self.state.release();
         let mut changes = Changes::new();
         let maintained = self.machine.maintain(&self.state, budget, &mut changes);
         let is_more = maintained.map_err(|error| self.fail(error))?;
-        self.state.keep(&changes);
+        self.state.add_changes(&changes);
         self.seal_if_large();
         Ok(is_more)
     }
 
-    /// Returns a reader of the state as applied so far; later slots do not change it.
+    /// Returns a reader of the state as applied now. Later slots do not change it.
     ///
     /// # Errors
     /// If the store cannot be read; the node must stop.
@@ -218,7 +220,7 @@ impl Applier {
         self.machine.reader(&self.state).map_err(ApplyError::State)
     }
 
-    /// Answers a query from the state as applied so far.
+    /// Runs a query on the state as applied now.
     ///
     /// # Errors
     /// If the store cannot be read.
@@ -226,17 +228,16 @@ impl Applier {
         self.reader()?.query(query).map_err(ApplyError::State)
     }
 
-    /// Ends a piece: what was applied so far may become durable as a whole, with the sessions that
-    /// changed since the last piece. Call it from time to time, and before the last
-    /// [`persist`](Self::persist) of a clean stop.
+    /// Ends a piece with all changes applied so far and the sessions that changed. Call it from time to
+    /// time, and before the last [`persist`](Self::persist) of a clean stop.
     pub fn seal(&mut self) {
         let sealed = self.state.sealed().unwrap_or(self.persisted);
-        // Maintenance changes the state without a slot.
+        // Maintenance changes the state without applying a slot.
         let is_changed = self.meta.applied > sealed || self.state.open_bytes() > 0;
         if self.failed.is_some() || !is_changed {
             return;
         }
-        // One piece holds data, sessions and applied slot: a crash leaves all of them or none.
+        // Data, sessions and applied slot are in one piece, so that a crash keeps all of them or none.
         self.state.seal(self.meta.applied, |changes| {
             let meta = postcard::to_allocvec(&self.meta).expect("the record always encodes");
             changes.put(META, meta);
@@ -246,25 +247,27 @@ impl Applier {
         });
     }
 
-    /// Takes the saver: from now on the pieces go to it, by [`take_sealed`](Self::take_sealed).
+    /// Removes and returns the saver. From now on the caller passes it the pieces of
+    /// [`take_sealed`](Self::take_sealed).
     ///
     /// # Panics
-    /// If it was taken before.
+    /// If the saver was taken before.
     pub fn take_saver(&mut self) -> Saver {
-        self.saver.take().expect("the saver is taken once")
+        self.saver.take().expect("the saver was taken before")
     }
 
-    /// Takes the sealed pieces that end at or before `durable`, as one. `durable` is what
-    /// [`Actions::durable`](crate::Actions::durable) last named.
+    /// Removes the sealed pieces that end at or before `durable` and returns them as one. `durable` is
+    /// the last value of [`Actions::durable`](crate::Actions::durable): the state must not be ahead of
+    /// the log on disk.
     pub fn take_sealed(&mut self, durable: Slot) -> Option<Piece> {
         let sealed = self.state.take_sealed(durable)?;
-        // The caller writes the piece next; if that fails, the node stops.
+        // The caller writes the piece next. If the write fails, the node stops.
         self.persisted = sealed.through();
         Some(sealed)
     }
 
-    /// Writes the sealed pieces that end at or before `durable`, in one atomic batch. Returns
-    /// whether anything was written.
+    /// Writes the sealed pieces that end at or before `durable` in one atomic batch. Returns whether
+    /// there were any.
     ///
     /// # Errors
     /// If the store fails; the node must stop.
@@ -277,7 +280,7 @@ impl Applier {
         Ok(true)
     }
 
-    /// Makes what was written durable.
+    /// Makes the written pieces durable.
     ///
     /// # Errors
     /// If the store fails; the node must stop.
@@ -308,10 +311,10 @@ impl Applier {
         command: &[u8],
         report: &mut Applied,
     ) -> Result<(), StateError> {
-        // Copies count, too: the digest covers the log, not only what takes effect.
+        // The digest covers the log, so copies that the session table drops are part of it.
         self.fold(slot, command);
         let Some(request) = Request::decode(command) else {
-            return Ok(()); // No driver wrote it, so no client waits for it.
+            return Ok(()); // No driver proposed it, so no client waits for it.
         };
         if !self.sessions.admit(request.session, request.seq, request.settled) {
             return Ok(());
@@ -320,23 +323,24 @@ impl Applier {
         if let RequestKind::Command(body) = request.body {
             let mut output = Output::new();
             reply = self.machine.apply(slot, body, &self.state, &mut output)?;
-            // The reply is part of the digest: machines that differ in replies only have diverged, too.
+            // Replies are part of the digest, to detect state machines that differ only in replies.
             self.fold(slot, &reply);
-            self.state.keep(&output.changes);
+            self.state.add_changes(&output.changes);
             if let Some(observe) = self.observer.as_mut().filter(|_| !output.events.is_empty()) {
                 observe(slot, &output.events);
             }
         }
-        // Other nodes answer their own clients when they apply the request.
+        // Each node replies to its own clients, when it has applied the request itself.
         if request.session == self.me {
             report.done.push(Done { seq: request.seq, slot, reply });
         }
         Ok(())
     }
 
+    /// Mixes the bytes of a slot into the digest.
     fn fold(&mut self, slot: Slot, bytes: &[u8]) {
         let word = self.meta.digest ^ (slot.0 << 32) ^ u64::from(crc32fast::hash(bytes));
-        // The finaliser of SplitMix64: every bit of the past decides every bit of the digest.
+        // The finaliser of SplitMix64: each bit of the input affects every bit of the digest.
         let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         self.meta.digest = word ^ (word >> 31);

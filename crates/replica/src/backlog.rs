@@ -1,37 +1,38 @@
-//! Work that a driver has handed out: to its disk, and to its state machine.
+//! Work that a driver has handed to its disk and to its state machine, bounded and checked for
+//! stalls.
 
 use crate::driver::ChosenRun;
 use std::collections::VecDeque;
 use synod_consensus::{Protocol, Write};
 use synod_types::{Instant, Seq, Slot};
 
-/// Approximate bytes of a write beside its values.
+/// Approximate encoded size of a write without its values, in bytes.
 const WRITE_OVERHEAD: usize = 64;
 
-/// Progress of one side.
+/// Progress of the disk side or of the apply side.
 ///
-/// A side is stalled when it completes nothing while work waits. The age of the oldest work says
-/// nothing: under steady load on a slow disk it is the depth of the queue.
+/// A side is stalled when it completes nothing while work waits. The age of the oldest work does
+/// not show a stall: under steady load on a slow disk it only measures the depth of the queue.
 #[derive(Clone, Copy, Debug, Default)]
 struct Progress {
-    /// Time of the last completion, or of the hand-out to a side that was idle; `None` while
-    /// nothing is outstanding.
+    /// Time of the last completion, or of the first work for an idle side. `None` while nothing is
+    /// outstanding.
     since: Option<Instant>,
 }
 
 impl Progress {
     fn handed_out(&mut self, now: Instant) {
-        // More work for a busy side is no progress.
+        // Only a completion restarts the time: new work for a busy side is no progress.
         self.since.get_or_insert(now);
     }
 
     fn completed(&mut self, now: Instant, is_idle: bool) {
-        // Each completion starts the time again, however much is still queued.
+        // Each completion restarts the time, even if the queue is still long.
         self.since = (!is_idle).then_some(now);
     }
 }
 
-/// Batches on their way to the disk.
+/// Batches that are not durable yet.
 #[derive(Default)]
 pub(crate) struct DiskSide {
     unwritten: VecDeque<(Seq, usize)>,
@@ -50,7 +51,7 @@ impl DiskSide {
         self.progress.since
     }
 
-    /// Records that a batch of so many bytes is handed out.
+    /// Records that a batch of `bytes` bytes was handed to the disk.
     pub(crate) fn hand_out(&mut self, now: Instant, seq: Seq, bytes: usize) {
         self.unwritten.push_back((seq, bytes));
         self.unwritten_bytes += bytes;
@@ -70,7 +71,7 @@ impl DiskSide {
     }
 }
 
-/// Returns the approximate bytes of a write.
+/// Returns the approximate encoded size of a write, in bytes.
 pub(crate) fn write_bytes<P: Protocol>(write: &Write<P>) -> usize {
     let values = match write {
         Write::Put(run) => run.values.byte_len(),
@@ -79,20 +80,20 @@ pub(crate) fn write_bytes<P: Protocol>(write: &Write<P>) -> usize {
     values + WRITE_OVERHEAD
 }
 
-/// Everything between the core and the state machine.
+/// Chosen runs that are not applied yet.
 pub(crate) struct ApplySide {
-    /// Applied through this slot.
+    /// Last slot applied.
     applied: Slot,
-    /// Chosen and not handed out yet; shares its memory with the core's log.
+    /// Runs that are chosen and not handed out; they share their memory with the core's log.
     waiting: VecDeque<ChosenRun>,
-    /// Handed out and not applied: each piece's last slot and its bytes.
+    /// Runs that are handed out and not applied, as last slot and size in bytes.
     outstanding: VecDeque<(Slot, usize)>,
     outstanding_bytes: usize,
     progress: Progress,
 }
 
 impl ApplySide {
-    /// The side of a state machine that has applied through `applied`.
+    /// Returns the apply side of a state machine that has applied through `applied`.
     pub(crate) fn new(applied: Slot) -> Self {
         Self {
             applied,
@@ -113,7 +114,7 @@ impl ApplySide {
         self.waiting.push_back(run);
     }
 
-    /// Returns whether more is chosen than the state machine has been handed.
+    /// Returns whether the state machine lags: chosen runs wait in the driver.
     pub(crate) fn is_behind(&self) -> bool {
         !self.waiting.is_empty()
     }
@@ -132,15 +133,15 @@ impl ApplySide {
         out: &mut Vec<ChosenRun>,
     ) {
         while let Some(run) = self.waiting.front_mut() {
-            // Slots are bounded beside bytes: small values cost the state machine time, too.
+            // A bound on bytes alone would admit any number of small values, which take time, too.
             let slots = max_slots.saturating_sub(run.first.prev().0 - self.applied.0);
             if slots == 0 || self.outstanding_bytes >= max_bytes {
                 return;
             }
             let slots = usize::try_from(slots).unwrap_or(usize::MAX);
-            // At least one value, however long: otherwise the log would never go on.
+            // `fitting` returns at least 1, so that a value longer than the bound is applied, too.
             let count = run.values.fitting(max_bytes - self.outstanding_bytes).min(slots);
-            // Pieces share the run's memory.
+            // `slice` copies no values: the parts share the run's memory.
             let piece = ChosenRun { first: run.first, values: run.values.slice(0, count) };
             if count == run.values.len() {
                 self.waiting.pop_front();
@@ -158,7 +159,7 @@ impl ApplySide {
 
     /// Records that everything through `through` is applied.
     pub(crate) fn complete(&mut self, now: Instant, through: Slot) {
-        // A report that was delayed, or of slots skipped as applied, is no progress.
+        // A report without new slots is no progress: it must not hide a stall.
         if through <= self.applied {
             return;
         }
@@ -175,7 +176,7 @@ mod tests {
     use super::*;
     use synod_types::{Value, Values};
 
-    /// Slots from `first` on with values of these many bytes.
+    /// Returns a run from slot `first` on with values of these sizes in bytes.
     fn run(first: u64, sizes: &[usize]) -> ChosenRun {
         let values: Values =
             sizes.iter().map(|size| Value::Command(vec![7; *size].into())).collect();
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_run_is_cut_into_pieces_within_both_bounds() {
+    fn long_run_is_split_within_the_bounds_on_bytes_and_slots() {
         let sizes: Vec<usize> = (0..1000).map(|slot| (slot * 7919) % 300).collect();
         let whole = run(1, &sizes);
         let mut side = ApplySide::new(Slot::ZERO);
@@ -216,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_beyond_the_bound_goes_alone() {
+    fn value_larger_than_the_bound_is_handed_out_alone() {
         let mut side = ApplySide::new(Slot(4));
         side.push(run(5, &[5000, 1]));
         let mut pieces = Vec::new();

@@ -11,7 +11,7 @@ use synod_storage::{LogOp, StoredRun};
 #[error("the stored {0} cannot be read: another protocol or a newer version wrote it")]
 pub struct DecodeError(pub &'static str);
 
-/// Encodes a core's write for the store.
+/// Encodes a core's write as an operation of the log store.
 #[must_use]
 pub fn encode_write<P: Protocol>(write: &Write<P>) -> LogOp {
     match write {
@@ -43,7 +43,7 @@ pub fn decode_op<P: Protocol>(op: &LogOp) -> Result<Write<P>, DecodeError> {
     })
 }
 
-/// Decodes everything that a store holds of a group.
+/// Decodes all records that a log store holds of a group.
 ///
 /// # Errors
 /// If any record is of another protocol or a newer version.
@@ -55,7 +55,7 @@ pub fn decode_saved<P: Protocol>(
         saved.hard_state = decode(bytes, "hard state")?;
     }
     if let Some((_, bytes)) = &stored.base {
-        // The base comes first: the journal's operations continue from it.
+        // The journal's operations apply on top of the base.
         saved.apply(&Write::Compact(decode(bytes, "log base")?));
     }
     for op in &stored.journal {
@@ -70,7 +70,7 @@ fn encode<T: Serialize>(value: &T) -> Bytes {
 
 fn decode<T: DeserializeOwned>(bytes: &[u8], what: &'static str) -> Result<T, DecodeError> {
     match postcard::take_from_bytes(bytes) {
-        // Trailing bytes mean another type's record.
+        // Trailing bytes show that a record of another type was written.
         Ok((value, [])) => Ok(value),
         _ => Err(DecodeError(what)),
     }

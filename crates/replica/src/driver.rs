@@ -6,28 +6,29 @@ use synod_consensus::{FatalError, ProtocolEvent, Refusal, Status};
 use synod_storage::Batch;
 use synod_types::{Instant, Lane, Membership, NodeId, Seq, Slot, Values};
 
-/// Replica without its protocol in the type: the loop that runs it compiles once for all protocols.
+/// Replica without its protocol in the type, so that the loop that runs it compiles once for all
+/// protocols.
 pub trait Driver: Send {
-    /// Processes one event. `now` is read after the event left its queue, from a clock that should
-    /// never go back: if it does, it counts as standing still until it has caught up.
+    /// Processes one event. The caller reads `now` after it takes the event from its queue. If the
+    /// clock goes back, the replica keeps the latest time that it has seen.
     fn handle(&mut self, now: Instant, event: Event);
 
-    /// Ends a round: flushes the core and hands out the work since the last call, for the caller to
-    /// carry out. Nothing is handed out twice, so nothing may be dropped.
+    /// Ends a round: flushes the core and returns the work since the last call. Each action is
+    /// returned once, so the caller must carry out all of them.
     #[must_use = "the driver keeps no copy of these actions"]
     fn take(&mut self, now: Instant) -> Actions;
 
     /// Returns the status of the core.
     fn status(&self) -> Status;
 
-    /// Returns the counters since the start.
+    /// Returns the counters of events since the start.
     fn counters(&self) -> &Counters;
 
     /// Returns the number of pending requests and reads of this node's clients.
     fn outstanding(&self) -> usize;
 }
 
-/// Name of a client's request or read between the driver and its runner.
+/// Identifier of a client's request or read, chosen by the runner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(pub u64);
 
@@ -38,10 +39,10 @@ pub enum Event {
     Frame {
         /// The peer.
         from: NodeId,
-        /// Its bytes; not to be trusted.
+        /// Its bytes, not yet validated.
         frame: Bytes,
     },
-    /// The time named by [`Actions::wake`] has come.
+    /// The time in [`Actions::wake`] was reached.
     Wake,
     /// All batches up to this one are durable.
     Written(Seq),
@@ -49,48 +50,49 @@ pub enum Event {
     Applied(Applied),
     /// A client's command.
     Request {
-        /// Its name in the answer.
+        /// Identifier that its answer carries.
         token: Token,
         /// The command for the state machine.
         command: Bytes,
         /// Time at which the request ends without a reply.
         deadline: Instant,
     },
-    /// A client's linearizable read: answered by [`Outcome::Readable`].
+    /// A client's linearizable read: ends with [`Outcome::Readable`].
     Read {
-        /// Its name in the answer.
+        /// Identifier that its answer carries.
         token: Token,
         /// Time at which the request ends without a reply.
         deadline: Instant,
     },
 }
 
-/// Work that a replica hands out, to be carried out in this order: first the writes go to the disk,
-/// then the rest. Nothing here waits for those writes; what must wait was held back.
+/// Work for the runner of a replica. The runner queues the batch for the disk first, then carries
+/// out the rest. Nothing here waits for the batch: the driver holds back messages that must wait.
 #[derive(Debug, Default)]
 pub struct Actions {
-    /// To be written, then reported by [`Event::Written`]. Batches may be merged into one sync as
-    /// long as their order stays; then the last number is reported.
+    /// Batch for the log store, to be reported by [`Event::Written`] once it is durable. Consecutive
+    /// batches may share one sync; the report then carries the last number.
     pub batch: Option<(Seq, Batch)>,
-    /// To be sent.
+    /// Frames to send.
     pub frames: Vec<(NodeId, Lane, Bytes)>,
-    /// To be applied, in order.
+    /// Runs to apply, in order.
     pub apply: Vec<ChosenRun>,
-    /// The applied state may be made durable up to here, and not further.
+    /// Last slot whose effects may be saved: the log is durable through it.
     pub durable: Option<Slot>,
-    /// For clients.
+    /// Outcomes for clients.
     pub answers: Vec<Answer>,
-    /// The members now, if they changed: for the transport.
+    /// New members, for the transport, if they changed.
     pub peers: Option<Membership>,
-    /// Events of the protocol.
+    /// Events of the protocol, for logs and metrics.
     pub notes: Vec<ProtocolEvent>,
-    /// Time to send [`Event::Wake`] at; replaces the time of the round before.
+    /// Time at which to send [`Event::Wake`]; replaces the time of the round before.
     pub wake: Option<Instant>,
-    /// The node must stop. All else is empty then, and stays so.
+    /// Error after which the node must stop. All other fields are empty, in this and every later
+    /// round.
     pub fatal: Option<FatalError>,
 }
 
-/// Chosen slots on their way to the state machine.
+/// Consecutive chosen slots for the state machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChosenRun {
     /// The slot of the first value.
@@ -100,7 +102,7 @@ pub struct ChosenRun {
 }
 
 impl ChosenRun {
-    /// The slot of the last value.
+    /// Returns the slot of the last value.
     #[must_use]
     pub fn last(&self) -> Slot {
         self.first.plus(self.values.len()).prev()
@@ -110,7 +112,7 @@ impl ChosenRun {
 /// Answer to a client's request or read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// Name of the request or read.
+    /// Identifier of the request or read.
     pub token: Token,
     /// Its outcome.
     pub outcome: Outcome,
@@ -123,9 +125,9 @@ pub enum Outcome {
     Done(Slot, Bytes),
     /// The applied state of this node is now recent enough for the read.
     Readable,
-    /// It was not proposed and never will be: safe to retry.
+    /// The request was not proposed and never will be: a retry is safe.
     Refused(Refusal),
-    /// It timed out while it was in flight: it may have been applied, or may yet be.
+    /// The request timed out in flight: it may have been applied, or may be applied later.
     Unknown,
 }
 
@@ -134,27 +136,28 @@ pub enum Outcome {
 pub struct Counters {
     /// Frames processed.
     pub frames: u64,
-    /// Frames that were damaged, or of another wire version.
+    /// Frames dropped because they were damaged or of another wire version.
     pub frames_malformed: u64,
-    /// Frames of another cluster, group or epoch.
+    /// Frames dropped because they were of another cluster, group or epoch.
     pub frames_foreign: u64,
-    /// Frames whose sender is not the one that the transport authenticated.
+    /// Frames dropped because their sender is not the peer that the transport authenticated.
     pub frames_forged: u64,
-    /// Frames of a store that is not the one its node had before: wiped, or a clone.
+    /// Frames dropped because their sender's store was wiped, replaced or cloned since its first
+    /// frame.
     pub frames_wrong_incarnation: u64,
-    /// Requests of this node's clients.
+    /// Requests received from this node's clients.
     pub requests: u64,
-    /// Frames of the log that were dropped because the disk is too far behind.
+    /// Messages of the log and bulk lanes that were dropped because the disk is too far behind.
     pub frames_dropped: u64,
-    /// Requests sent on to a leader, repetitions included.
+    /// Requests forwarded to a leader, retries included.
     pub forwarded: u64,
     /// Requests queued again because they may be lost.
     pub retried: u64,
-    /// Times that the disk or the apply side completed nothing in time while work waited.
+    /// Stalls: times that the disk or the apply side completed no work within the stall limit.
     pub stalls: u64,
 }
 
-/// A request of this node that was applied here.
+/// Request of this node's clients that this node has applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Done {
     pub(crate) seq: RequestSeq,

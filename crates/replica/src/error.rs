@@ -7,13 +7,13 @@ use synod_types::Slot;
 /// Error of a replica that cannot start from its stores.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The log store's records are not this protocol's.
+    /// Another protocol or a newer version wrote a record of the log store.
     #[error(transparent)]
     Decode(#[from] DecodeError),
     /// The protocol rejects the stored log.
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
-    /// The state is newer than the log: the log was rolled back, or belongs elsewhere.
+    /// The log ends before the applied slot: the log was rolled back, or is another node's.
     #[error(
         "the state is applied through slot {applied}, but the log ends at slot {last}: the log \
          was rolled back or replaced; do not start this node on it"
@@ -21,10 +21,10 @@ pub enum OpenError {
     LogBehindState {
         /// Last slot applied, according to the state store.
         applied: Slot,
-        /// Last slot of the log store.
+        /// Last slot in the log store.
         last: Slot,
     },
-    /// The log begins after the state: the slots between them are in neither.
+    /// The log begins after the applied slot: the slots in between are in neither store.
     #[error(
         "the state is applied through slot {applied}, but the log was compacted through slot \
          {base}: the state was rolled back or replaced; do not start this node on it"

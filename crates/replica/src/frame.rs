@@ -1,9 +1,9 @@
-//! Frames between nodes: a versioned, checksummed envelope and its payload.
+//! Wire format of frames between nodes: a version, a checksum, an envelope and a payload.
 //!
 //! | bytes | content |
 //! |---|---|
 //! | 1 | wire version |
-//! | 4 | CRC-32 of the version and of all that follows, little-endian |
+//! | 4 | CRC-32 of the version and of all bytes after this field, little-endian |
 //! | varints | [`Envelope`] in postcard |
 //! | rest | [`Payload`] in postcard |
 
@@ -13,20 +13,21 @@ use serde::{Deserialize, Serialize};
 use synod_consensus::Refusal;
 use synod_types::{ClusterId, Epoch, GroupId, Incarnation, NodeId, Values};
 
-/// The version of the frame that this program writes, and the only one it reads.
+/// Wire version of the frames that this program writes, and the only one that it reads.
 pub const WIRE_VERSION: u8 = 2;
-const CHECKED: usize = 5;
+/// Length of the version and the checksum, in bytes.
+const HEADER: usize = 5;
 
-/// Sender and group of a frame: the receiver drops frames of other groups.
+/// Sender and group of a frame. Receivers drop frames of other clusters, groups and epochs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Envelope {
-    /// The cluster.
+    /// Id of the cluster.
     pub cluster: ClusterId,
-    /// The group in it.
+    /// Id of the group in the cluster.
     pub group: GroupId,
-    /// The group's configuration.
+    /// Epoch of the group's configuration.
     pub epoch: Epoch,
-    /// The sender; must be the one that the transport authenticated.
+    /// Sender. It must be the peer that the transport authenticated.
     pub from: NodeId,
     /// Incarnation of the sender's store.
     pub incarnation: Incarnation,
@@ -35,73 +36,73 @@ pub struct Envelope {
 /// Content of a frame.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Payload<M> {
-    /// A message of the protocol.
+    /// Message of the protocol.
     Protocol(M),
     /// Requests of the sender's clients, for the leader.
     Forward(Values),
-    /// Forwarded requests that the sender has: in its queue or in its log. As long as it leads they
-    /// need not be sent again.
+    /// Acknowledgement of forwarded requests that are in the sender's queue or log. They need no
+    /// retry while it leads.
     Taken {
-        /// Their numbers in the session of the node that forwarded them.
+        /// Numbers of the requests in the session of the node that forwarded them.
         requests: Vec<u64>,
     },
-    /// Forwarded requests that were refused.
+    /// Refusal of forwarded requests.
     Refused {
-        /// Their numbers in the session of the node that forwarded them.
+        /// Numbers of the requests in the session of the node that forwarded them.
         requests: Vec<u64>,
         /// Reason of the refusal.
         why: Refusal,
     },
 }
 
-/// Error of bytes that are no frame of this version.
+/// Error of bytes that are not a frame of this version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// Too short to be a frame.
-    #[error("the frame is cut short")]
+    /// The frame is shorter than its header.
+    #[error("the frame is truncated")]
     Short,
-    /// Another version of Synod speaks.
-    #[error("the frame has wire version {0}, this program speaks {WIRE_VERSION}")]
+    /// The frame has another wire version.
+    #[error("the frame has wire version {0}, this program supports only version {WIRE_VERSION}")]
     Version(u8),
-    /// Damaged in transit.
-    #[error("the frame's checksum does not fit")]
+    /// The frame was damaged in transit.
+    #[error("the frame's checksum does not match its content")]
     Checksum,
-    /// The checksum fits, the content does not.
-    #[error("the frame's content cannot be read")]
+    /// The checksum matches, but the envelope or the payload cannot be decoded.
+    #[error("the frame's content cannot be decoded")]
     Content,
 }
 
-/// Writes a frame.
+/// Encodes a frame.
 pub fn encode_frame<M: Serialize>(envelope: &Envelope, payload: &Payload<M>) -> Bytes {
     let frame = vec![WIRE_VERSION, 0, 0, 0, 0];
     let frame = postcard::to_extend(envelope, frame).expect("an envelope always encodes");
     let mut frame = postcard::to_extend(payload, frame).expect("a payload always encodes");
     let sum = checksum(&frame).to_le_bytes();
-    frame[1..CHECKED].copy_from_slice(&sum);
+    frame[1..HEADER].copy_from_slice(&sum);
     frame.into()
 }
 
-/// Reads a frame.
+/// Decodes a frame.
 ///
 /// # Errors
-/// If the bytes are anything but a whole frame of this version.
+/// If the bytes are not one whole frame of this version.
 pub fn decode_frame<M: DeserializeOwned>(
     frame: &[u8],
 ) -> Result<(Envelope, Payload<M>), FrameError> {
-    if frame.len() <= CHECKED {
+    if frame.len() <= HEADER {
         return Err(FrameError::Short);
     }
     if frame[0] != WIRE_VERSION {
         return Err(FrameError::Version(frame[0]));
     }
-    // Before anything is decoded: damage must not reach the decoder.
-    if frame[1..CHECKED] != checksum(frame).to_le_bytes() {
+    // Checked first, so that damaged bytes do not reach the decoder.
+    if frame[1..HEADER] != checksum(frame).to_le_bytes() {
         return Err(FrameError::Checksum);
     }
     let (envelope, rest) =
-        postcard::take_from_bytes(&frame[CHECKED..]).map_err(|_| FrameError::Content)?;
+        postcard::take_from_bytes(&frame[HEADER..]).map_err(|_| FrameError::Content)?;
     match postcard::take_from_bytes(rest) {
-        // Trailing bytes mean a sender with other types.
+        // Trailing bytes show that the sender encoded other types.
         Ok((payload, [])) => Ok((envelope, payload)),
         _ => Err(FrameError::Content),
     }
@@ -109,9 +110,9 @@ pub fn decode_frame<M: DeserializeOwned>(
 
 fn checksum(frame: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
-    // The checksum itself, in between, is left out.
+    // The checksum covers the version and the content, but not its own four bytes.
     hasher.update(&frame[..1]);
-    hasher.update(&frame[CHECKED..]);
+    hasher.update(&frame[HEADER..]);
     hasher.finalize()
 }
 
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_are_fixed() {
+    fn encoding_of_a_frame_is_stable() {
         let bytes = [
             2, 210, 223, 72, 203, 7, 0, 1, 2, 172, 2, 1, 15, 0, 1, 120, 1, 0, 0, 0, 3, 0, 0, 0, 2,
             0, 0, 0,
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn any_flipped_bit_and_any_cut_is_refused() {
+    fn any_flipped_bit_or_truncation_is_rejected() {
         let frame = sample();
         assert!(decode_frame::<u8>(&frame).is_ok());
         for at in 0..frame.len() {
@@ -156,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn another_version_is_named() {
+    fn error_names_the_other_wire_version() {
         let mut frame = sample().to_vec();
         frame[0] = 9;
         assert_eq!(decode_frame::<u8>(&frame), Err(FrameError::Version(9)));

@@ -1,4 +1,4 @@
-//! Requests that stand in this node's own log.
+//! Index of the requests in this node's own log.
 
 use crate::{Request, RequestSeq, Session};
 use std::collections::BTreeMap;
@@ -10,17 +10,17 @@ pub(crate) type RequestId = (Session, RequestSeq);
 /// Index of the requests in the part of this node's log that is not yet applied, kept up to date
 /// from the core's writes.
 ///
-/// A request that stands in the log of a leader needs no second copy there, and a copy in a
-/// follower's log shows that the request reached the leader. The index is a hint: a wrong entry
-/// costs a late or a superfluous retry, and the session table keeps either harmless.
+/// A leader uses it to drop a second copy of a request. A follower uses it to detect that a request
+/// reached the leader. The index is a hint: a wrong entry causes a late or an unnecessary retry, and
+/// the session table makes both harmless.
 #[derive(Debug, Default)]
 pub(crate) struct LogIndex {
     slots: BTreeMap<Slot, RequestId>,
     requests: BTreeMap<RequestId, Place>,
-    /// Requests that stood in the log and were removed from it.
+    /// Requests that were removed from the log since the last drain.
     removed: Vec<RequestId>,
     applied: Slot,
-    /// Number of leader changes so far.
+    /// Number of leader changes since the start.
     leadership: u64,
 }
 
@@ -28,30 +28,30 @@ pub(crate) struct LogIndex {
 #[derive(Clone, Copy, Debug)]
 struct Place {
     slot: Slot,
-    /// Leadership in which it was written there.
+    /// Value of [`LogIndex::leadership`] when it was written there.
     leadership: u64,
 }
 
 impl LogIndex {
-    /// An index of an empty log whose state is applied through `applied`.
+    /// Returns the index of an empty log whose state is applied through `applied`.
     pub(crate) fn new(applied: Slot) -> Self {
         Self { applied, ..Self::default() }
     }
 
     /// Records that the log now holds `values` from slot `first` on.
     pub(crate) fn put(&mut self, first: Slot, values: &Values) {
-        // As a rule nothing is overwritten, and no slot needs to be looked up.
+        // The common case is an append: then there is no old entry to look up.
         let appends = self.slots.last_key_value().is_none_or(|(last, _)| *last < first);
         for index in 0..values.len() {
             let slot = first.plus(index);
-            // The session table holds what is applied.
+            // The session table detects copies of applied requests.
             if slot <= self.applied {
                 continue;
             }
-            // A command that is no request, or no command at all, has no entry.
+            // No-ops and configurations have no entry.
             let request = values.command(index).and_then(Request::decode);
             let id = request.map(|request| (request.session, request.seq));
-            // The same request in the same slot is a rewrite, not a loss.
+            // A rewrite of the same request in the same slot loses nothing.
             if !appends
                 && let Some(old) = self.slots.remove(&slot)
                 && id != Some(old)
@@ -61,7 +61,7 @@ impl LogIndex {
             }
             if let Some(id) = id {
                 self.slots.insert(slot, id);
-                // Of several copies the newest counts: it belongs to the present leadership.
+                // The newest copy counts, because the present leader wrote it.
                 self.requests.insert(id, Place { slot, leadership: self.leadership });
             }
         }
@@ -70,20 +70,21 @@ impl LogIndex {
     /// Records that `slot` and all later slots were removed.
     pub(crate) fn truncate_from(&mut self, slot: Slot) {
         for (at, id) in self.slots.split_off(&slot) {
+            // A request with another copy below `slot` is not lost.
             if self.remove_from(at, id) {
                 self.removed.push(id);
             }
         }
     }
 
-    /// Takes the requests that were overwritten or truncated since the last call.
+    /// Removes and returns the requests that were overwritten or truncated since the last call.
     pub(crate) fn drain_removed(&mut self) -> Vec<RequestId> {
         std::mem::take(&mut self.removed)
     }
 
-    /// Drops everything through `through`: the session table holds these requests from now on.
+    /// Drops all entries through `through`: the session table covers these requests now.
     pub(crate) fn applied(&mut self, through: Slot) {
-        // Slots at or below this one never enter again, even if the core rewrites them.
+        // `put` skips these slots from now on, even if the core rewrites them.
         self.applied = self.applied.max(through);
         while let Some(entry) = self.slots.first_entry() {
             if *entry.key() > through {
@@ -94,34 +95,34 @@ impl LogIndex {
         }
     }
 
-    /// Marks a change of leader, or of the ballot under which the same node leads.
+    /// Records a change of leader, or of the ballot under which the same node leads.
     pub(crate) fn begin_leadership(&mut self) {
         self.leadership += 1;
     }
 
-    /// Returns whether the request stands in the log.
+    /// Returns whether the request is in the log.
     pub(crate) fn holds(&self, id: &RequestId) -> bool {
         self.requests.contains_key(id)
     }
 
-    /// Returns the slot in which the request stands.
+    /// Returns the slot that holds the request.
     pub(crate) fn slot_of(&self, id: &RequestId) -> Option<Slot> {
         self.requests.get(id).map(|place| place.slot)
     }
 
-    /// Returns whether the request stands in the log and was written there under the present
-    /// leader, so that this leader has it, too.
+    /// Returns whether the request was written to the log under the present leader, which therefore
+    /// has it, too.
     pub(crate) fn holds_since_leader_change(&self, id: &RequestId) -> bool {
         self.requests.get(id).is_some_and(|place| place.leadership == self.leadership)
     }
 
-    /// Removes the request unless a copy of it stands in another slot. Returns whether it did.
+    /// Removes the request unless its newest copy is in another slot. Returns whether it did.
     fn remove_from(&mut self, slot: Slot, id: RequestId) -> bool {
-        let stands_here = self.requests.get(&id).is_some_and(|place| place.slot == slot);
-        if stands_here {
+        let is_newest_copy = self.requests.get(&id).is_some_and(|place| place.slot == slot);
+        if is_newest_copy {
             self.requests.remove(&id);
         }
-        stands_here
+        is_newest_copy
     }
 }
 
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_truncated_or_overwritten_request_is_removed() {
+    fn truncated_or_overwritten_request_is_removed() {
         let mut index = index(&[1, 2, 3]);
         index.truncate_from(Slot(3));
         index.put(Slot(1), &values(&[1, 7]));
@@ -162,14 +163,14 @@ mod tests {
     }
 
     #[test]
-    fn a_request_with_a_second_copy_is_not_removed() {
+    fn request_with_a_second_copy_is_not_removed() {
         let mut index = index(&[1, 2, 1]);
         index.put(Slot(1), &Values::noop());
         assert!(index.drain_removed().is_empty() && index.holds(&id(1)));
     }
 
     #[test]
-    fn an_applied_request_leaves_the_index_and_does_not_return() {
+    fn applied_request_leaves_the_index_for_good() {
         let mut index = index(&[1, 2]);
         index.applied(Slot(1));
         assert!(!index.holds(&id(1)) && index.holds(&id(2)));
@@ -178,11 +179,11 @@ mod tests {
     }
 
     #[test]
-    fn a_leader_change_ages_what_was_written_before_it() {
+    fn entries_from_before_a_leader_change_do_not_count_for_the_new_leader() {
         let mut index = index(&[1, 2]);
         index.begin_leadership();
         index.put(Slot(2), &values(&[2]));
         assert!(index.holds(&id(1)) && !index.holds_since_leader_change(&id(1)));
-        assert!(index.holds_since_leader_change(&id(2)), "the new leader wrote it once more");
+        assert!(index.holds_since_leader_change(&id(2)), "the new leader wrote it again");
     }
 }

@@ -1,4 +1,4 @@
-//! Requests, acknowledgements and refusals that leave for other nodes, gathered into frames.
+//! Forwarded requests, acknowledgements and refusals for other nodes, batched into frames.
 
 use crate::RequestSeq;
 use crate::frame::Payload;
@@ -14,7 +14,8 @@ pub(crate) enum Outgoing {
 }
 
 impl Outgoing {
-    /// Returns the lane of the network: answers are small and must not wait behind requests.
+    /// Returns the lane of the frame. Acknowledgements and refusals are small and must not queue
+    /// behind requests.
     pub(crate) fn lane(&self) -> Lane {
         match self {
             Self::Forward(_) => Lane::Forward,
@@ -32,15 +33,15 @@ impl Outgoing {
     }
 }
 
-/// Everything of a round that leaves for other nodes.
+/// Forwarded requests, acknowledgements and refusals of one round.
 pub(crate) struct OutgoingQueue {
     /// Size at which a frame of forwarded requests is full.
     forward_bytes: usize,
     forwards: BTreeMap<NodeId, ValuesBuilder>,
     full_forwards: Vec<(NodeId, Values)>,
-    /// Remote proposals that this node has, to be acknowledged.
+    /// Acknowledgements of remote proposals, by node.
     taken: BTreeMap<NodeId, Vec<u64>>,
-    /// Refusals of remote proposals, gathered by node and reason.
+    /// Refusals of remote proposals, by node and reason.
     refusals: Vec<(NodeId, Refusal, Vec<u64>)>,
 }
 
@@ -60,7 +61,7 @@ impl OutgoingQueue {
         let forward = self.forwards.entry(leader).or_default();
         forward.push_command(command);
         if forward.byte_len() >= self.forward_bytes {
-            // A frame that is too long would hold up others on its lane.
+            // A longer frame would delay the frames after it on its lane.
             self.full_forwards.push((leader, forward.finish()));
         }
     }
@@ -72,7 +73,7 @@ impl OutgoingQueue {
 
     /// Adds a refusal of a request of `node`.
     pub(crate) fn refuse(&mut self, node: NodeId, seq: RequestSeq, why: &Refusal) {
-        // One frame for each reason: the reason is sent once for all requests in it.
+        // Requests with the same reason share one frame, which carries the reason once.
         let same = |group: &&mut (NodeId, Refusal, Vec<u64>)| group.0 == node && group.1 == *why;
         match self.refusals.iter_mut().find(same) {
             Some((_, _, requests)) => requests.push(seq.0),
@@ -80,15 +81,15 @@ impl OutgoingQueue {
         }
     }
 
-    /// Takes all of it, a frame an item.
+    /// Removes and returns everything, one item for each frame.
     pub(crate) fn drain(&mut self) -> Vec<(NodeId, Outgoing)> {
         let mut out = Vec::new();
-        // Full frames hold the older requests, so they leave first.
+        // Full frames hold the older requests, so they are sent first.
         for (to, values) in self.full_forwards.drain(..) {
             out.push((to, Outgoing::Forward(values)));
         }
         for (to, forward) in &mut self.forwards {
-            // Builders stay, with their memory, for the next round.
+            // The builders stay, so that the next round reuses their memory.
             if !forward.is_empty() {
                 out.push((*to, Outgoing::Forward(forward.finish())));
             }

@@ -6,17 +6,18 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use synod_types::{NodeId, Ticket};
 
-/// Forwarded requests until the core has placed or refused them.
+/// Forwarded requests that the core has neither placed nor refused.
 #[derive(Debug, Default)]
 pub(crate) struct RemoteProposals {
-    /// Those that the core was not offered yet, in the order of their arrival.
+    /// Requests not yet offered to the core, in the order of their arrival, barriers first.
     waiting: VecDeque<RemoteProposal>,
     waiting_bytes: usize,
     offered: BTreeMap<Ticket, RequestId>,
-    /// All of the above: a second copy of one is dropped.
+    /// Ids of all waiting and offered requests: further copies are dropped.
     all: BTreeSet<RequestId>,
-    /// The latest session of each node, and its first request that is not settled.
+    /// Latest session of each node, and its first request that is not settled.
     settled: BTreeMap<NodeId, (Session, RequestSeq)>,
+    /// Number of offers to the core, for the next ticket.
     last: u64,
 }
 
@@ -24,32 +25,32 @@ pub(crate) struct RemoteProposals {
 struct RemoteProposal {
     id: RequestId,
     command: Bytes,
-    /// A barrier takes no room on the disk, and reads wait for it: it goes first.
+    /// True for the barrier of reads: reads wait for it and it takes no disk space, so it goes first.
     is_barrier: bool,
 }
 
 impl RemoteProposals {
-    /// Returns whether a copy of the request waits or is offered to the core.
+    /// Returns whether a copy of the request waits or is on offer to the core.
     pub(crate) fn contains(&self, id: &RequestId) -> bool {
         self.all.contains(id)
     }
 
-    /// Number of nodes that have forwarded requests.
+    /// Returns the number of nodes that have forwarded requests.
     pub(crate) fn nodes(&self) -> usize {
         self.settled.len()
     }
 
-    /// Bytes of the commands that wait.
+    /// Returns the size of the waiting commands, in bytes.
     pub(crate) fn waiting_bytes(&self) -> usize {
         self.waiting_bytes
     }
 
-    /// Adds a request to those that wait.
+    /// Queues a request for the core.
     pub(crate) fn push(&mut self, id: RequestId, command: Bytes, is_barrier: bool) {
         self.all.insert(id);
         self.waiting_bytes += command.len();
         let proposal = RemoteProposal { id, command, is_barrier };
-        // Reads wait for it, and it takes no room.
+        // Reads wait for a barrier, and it takes no disk space.
         if is_barrier {
             self.waiting.push_front(proposal);
         } else {
@@ -57,22 +58,23 @@ impl RemoteProposals {
         }
     }
 
-    /// Takes the next request for the core; without `room` on the disk, only a barrier.
+    /// Removes and returns the next request for the core. If the disk has no `room`, only a barrier
+    /// qualifies.
     pub(crate) fn next(&mut self, room: bool) -> Option<(Ticket, Bytes)> {
-        // Requests may have been settled while others were in front of them.
+        // `settle` checks the front only, so a request further back may be settled by now.
         self.drop_settled();
         let proposal = self.waiting.pop_front_if(|proposal| room || proposal.is_barrier)?;
         self.waiting_bytes -= proposal.command.len();
         self.last += 1;
-        // Odd tickets; even ones are this node's own.
+        // Tickets of remote proposals are odd; those of this node's requests are even.
         let ticket = Ticket(self.last * 2 + 1);
         self.offered.insert(ticket, proposal.id);
         Some((ticket, proposal.command))
     }
 
-    /// Takes back a request that the core has no room for.
+    /// Returns an offered request to the front of the queue, because the core has no room for it.
     pub(crate) fn put_back(&mut self, ticket: Ticket, command: Bytes) {
-        // It keeps its id in `all`, so that copies are still dropped.
+        // Its id stays in `all`, so that copies are still dropped.
         let Some(id) = self.offered.remove(&ticket) else { return };
         let is_barrier =
             Request::decode(&command).is_some_and(|request| request.body == RequestKind::Barrier);
@@ -87,12 +89,13 @@ impl RemoteProposals {
         Some(id)
     }
 
-    /// Drops requests of a node below `settled`: their clients are answered or have given up, and
-    /// applying them would do nothing. Those at the front of the queue go at once, the others when it
-    /// is their turn.
+    /// Drops requests of a session below `settled`: they are answered or timed out, and the session
+    /// table would ignore them. Drops those at the front of the queue at once, and others when they
+    /// reach the front.
     pub(crate) fn settle(&mut self, session: Session, settled: RequestSeq) {
         let latest = self.settled.entry(session.node).or_insert((session, settled));
-        // Incarnations are random, so their order does not say which session is the later one.
+        // Sessions of different incarnations have no order, because incarnations are random. The
+        // session of the newest frame replaces the one before.
         let highest = if latest.0 == session { latest.1.max(settled) } else { settled };
         *latest = (session, highest);
         self.drop_settled();
@@ -111,11 +114,11 @@ impl RemoteProposals {
         }
     }
 
-    /// Removes all that wait and returns their ids: this node does not lead.
-    pub(crate) fn dismiss(&mut self) -> Vec<RequestId> {
+    /// Removes all waiting requests and returns their ids, because this node does not lead.
+    pub(crate) fn drain_waiting(&mut self) -> Vec<RequestId> {
         self.waiting_bytes = 0;
         let ids: Vec<_> = self.waiting.drain(..).map(|proposal| proposal.id).collect();
-        // Those that the core was offered stay: it still places or refuses them.
+        // Offered requests stay: the core will place or refuse them.
         ids.iter().for_each(|id| {
             self.all.remove(id);
         });

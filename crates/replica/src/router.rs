@@ -165,7 +165,7 @@ impl Router {
     pub(crate) fn forward_queued(&mut self, now: Instant) -> u64 {
         // A proposal must not travel on from here: two nodes that take each other for the leader
         // would pass it back and forth.
-        for (session, seq) in self.remote_proposals.dismiss() {
+        for (session, seq) in self.remote_proposals.drain_waiting() {
             let why = Refusal::NotLeader { hint: self.leader };
             self.outgoing.refuse(session.node, seq, &why);
         }

@@ -1,56 +1,56 @@
-//! Requests and their sessions, which make retries harmless.
+//! Requests and the session table, which applies each request at most once.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use synod_types::{Incarnation, NodeId};
 
-/// Prefix of the sessions' keys in the state store.
+/// Prefix of the session table's keys in the state store.
 pub(crate) const SESSIONS: [u8; 2] = *b"\0s";
-/// The first key after them.
+/// First key after those of the session table.
 pub(crate) const SESSIONS_END: [u8; 2] = *b"\0t";
 
-/// One opening of one node's store, as the owner of the requests that its clients send.
+/// Identity of one opening of a node's store. It numbers the requests of the node's clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Session {
-    /// The node.
+    /// Id of the node.
     pub node: NodeId,
-    /// Incarnation of its store.
+    /// Incarnation of the node's store.
     pub incarnation: Incarnation,
-    /// Number of the store's opening.
+    /// Boot count of the store: the number of its opening.
     pub boot: u64,
 }
 
-/// The number of a request in its session, from 1.
+/// Number of a request in its session, from 1.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct RequestSeq(pub u64);
 
-/// A client's command as it stands in the log.
+/// Client's command, or barrier of reads, as encoded in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// Session of the node that received it from the client.
     pub session: Session,
-    /// Its number there.
+    /// Number of the request in the session.
     pub seq: RequestSeq,
-    /// All requests of the session below this number are settled: answered or timed out, and never
-    /// sent again. The session table drops them.
+    /// Lower bound of the session's pending requests. All below it are answered or timed out and are
+    /// never retried, so the session table drops them.
     pub settled: RequestSeq,
-    /// The command or barrier.
+    /// Command or barrier.
     pub body: RequestKind<Bytes>,
 }
 
-/// Kind of a request, with its command.
+/// Content of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestKind<B> {
-    /// A command for the state machine.
+    /// Command for the state machine.
     Command(B),
-    /// Nothing: marks a place in the log for the reads that wait for it.
+    /// Position in the log after which pending reads may be served. It changes no state.
     Barrier,
 }
 
-/// Request decoded from the log, borrowing its command.
+/// Request decoded from the log; borrows its command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestRef<'a> {
     /// See [`Request::session`].
@@ -64,7 +64,7 @@ pub struct RequestRef<'a> {
 }
 
 impl Request {
-    /// Encodes the request as a command of the log.
+    /// Encodes the request as a command for the log.
     #[must_use]
     pub fn encode(&self) -> Bytes {
         let command: &[u8] = match &self.body {
@@ -73,14 +73,14 @@ impl Request {
         };
         let is_command = matches!(self.body, RequestKind::Command(_));
         let head = (self.session, self.seq, self.settled, is_command);
-        // The head is shorter than this, so the buffer never grows.
+        // The head takes fewer than 40 bytes, so the buffer never grows.
         let room = Vec::with_capacity(40 + command.len());
         let mut bytes = postcard::to_extend(&head, room).expect("a request always encodes");
         bytes.extend_from_slice(command);
         bytes.into()
     }
 
-    /// Decodes a command of the log; `None` if it is no request.
+    /// Decodes a command from the log. Returns `None` if it is not a request.
     #[must_use]
     pub fn decode(command: &[u8]) -> Option<RequestRef<'_>> {
         let (head, rest) = postcard::take_from_bytes(command).ok()?;
@@ -90,34 +90,34 @@ impl Request {
     }
 }
 
-/// Requests that were applied: a part of the replicated state, equal on all nodes.
+/// Numbers of the applied requests: a part of the replicated state, equal on all nodes.
 ///
-/// One entry a store that ever took a request. Each is stored under a key of its own, so that a
-/// piece of the state carries the entries that it changed and no others.
+/// It has one entry for each store whose node received a request from a client. Each entry has a key
+/// of its own in the store, so that a save writes only the entries that changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SessionTable {
     incarnations: BTreeMap<Owner, Entry>,
-    /// Entries that were changed since [`drain_changed`](Self::drain_changed) was last called.
+    /// Entries that changed since the last [`drain_changed`](Self::drain_changed).
     changed: BTreeSet<Owner>,
 }
 
-/// A store that takes requests, whatever the number of its openings.
+/// Store of a node, across all of its openings.
 type Owner = (NodeId, Incarnation);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Entry {
     boot: u64,
     settled: RequestSeq,
-    /// The numbers at or above `settled` that were applied, as ranges: first number to last, with
-    /// gaps between them. As a rule there is one, and one more for each request that lags.
+    /// Applied numbers at or above `settled`, as ranges from first to last with gaps in between.
+    /// Usually there is one range, and one more for each request that lags.
     applied: BTreeMap<RequestSeq, RequestSeq>,
 }
 
 impl Entry {
-    /// Drops what lies below `settled`.
+    /// Drops the numbers below `settled`.
     fn settle(&mut self, settled: RequestSeq) {
         self.settled = settled;
-        // The range that contains `settled` is cut, those below it go.
+        // A range that contains `settled` is cut; ranges below it are dropped.
         let mut later = self.applied.split_off(&settled);
         if let Some((_, last)) = self.applied.pop_last()
             && last >= settled
@@ -127,14 +127,14 @@ impl Entry {
         self.applied = later;
     }
 
-    /// Adds a number; returns whether it is new.
+    /// Adds a number. Returns whether it is new.
     fn insert(&mut self, seq: RequestSeq) -> bool {
         let before = self.applied.range(..=seq).next_back();
         let before = before.map(|(first, last)| (*first, *last));
         if before.is_some_and(|(_, last)| seq <= last) {
             return false;
         }
-        // Joins with the ranges on both sides, if the number closes the gap.
+        // Merges with the neighbouring ranges, so that the entry stays small.
         let next = RequestSeq(seq.0.saturating_add(1));
         let last = self.applied.remove(&next).unwrap_or(seq);
         let first = before.filter(|(_, last)| last.0 + 1 == seq.0).map_or(seq, |(first, _)| first);
@@ -144,29 +144,29 @@ impl Entry {
 }
 
 impl SessionTable {
-    /// Records a request as applied. Returns true exactly once a request, and never for one of an
-    /// earlier opening of its node's store, whose clients are gone.
+    /// Records a request as applied. Returns true at most once for each request, and false for
+    /// requests of an earlier opening of the store: their clients are gone.
     pub(crate) fn admit(&mut self, session: Session, seq: RequestSeq, settled: RequestSeq) -> bool {
         let owner = (session.node, session.incarnation);
         let entry = self.incarnations.entry(owner).or_default();
-        // Sessions of one store are ordered by its openings; a later one ends those before.
+        // A later opening of the store ends the earlier sessions.
         if session.boot < entry.boot {
             return false;
         }
-        // Even a copy may raise `settled`, which is part of the stored entry.
+        // Even a copy of an applied request may raise `settled`, which is stored in the entry.
         self.changed.insert(owner);
         if session.boot > entry.boot {
-            // The numbers of a session begin at 1 again.
+            // The new session numbers its requests from 1 again.
             *entry = Entry { boot: session.boot, ..Entry::default() };
         }
         if settled > entry.settled {
             entry.settle(settled);
         }
-        // A settled number is refused without a record of it, so the entry stays small.
+        // A settled number is refused without a record, which bounds the size of the entry.
         seq >= entry.settled && entry.insert(seq)
     }
 
-    /// Takes the entries that changed, each with its key and its value in the store.
+    /// Removes and returns the changed entries, as keys and values for the store.
     pub(crate) fn drain_changed(&mut self) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> + '_ {
         let incarnations = &self.incarnations;
         std::mem::take(&mut self.changed).into_iter().filter_map(move |owner| {
@@ -176,7 +176,7 @@ impl SessionTable {
         })
     }
 
-    /// Adds an entry as it was stored; `false` if it is none.
+    /// Adds a stored entry. Returns false if it cannot be decoded.
     #[must_use]
     pub(crate) fn load(&mut self, key: &[u8], value: &[u8]) -> bool {
         let (Some(owner), Ok((entry, []))) = (owner_of(key), postcard::take_from_bytes(value))
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_admitted_once_in_any_order() {
+    fn a_request_is_admitted_once_in_any_order_of_arrival() {
         let mut table = SessionTable::default();
         assert!(admit(&mut table, 2, 2, 1));
         assert!(admit(&mut table, 2, 1, 1));
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_settled_request_never_comes_back() {
+    fn settled_request_is_not_admitted_again() {
         let mut table = SessionTable::default();
         assert!(admit(&mut table, 2, 5, 5));
         assert!(!admit(&mut table, 2, 4, 1), "settled, so a late copy is ignored");
@@ -227,28 +227,28 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_ends_the_session_before() {
+    fn restart_ends_the_earlier_session() {
         let mut table = SessionTable::default();
         assert!(admit(&mut table, 2, 1, 1));
-        assert!(admit(&mut table, 3, 1, 1), "numbers begin again");
+        assert!(admit(&mut table, 3, 1, 1), "numbers start at 1 again");
         assert!(!admit(&mut table, 2, 2, 1), "a late copy of the earlier session");
     }
 
     #[test]
-    fn a_wiped_store_has_sessions_of_its_own_whatever_its_incarnation() {
+    fn wiped_store_has_sessions_of_its_own_under_a_lower_or_higher_incarnation() {
         for incarnation in [8, 10] {
             let wiped = Session { incarnation: Incarnation(incarnation), boot: 1, ..S };
             let mut table = SessionTable::default();
             assert!(admit(&mut table, 2, 5, 5));
-            assert!(table.admit(wiped, RequestSeq(1), RequestSeq(1)), "numbers begin again");
+            assert!(table.admit(wiped, RequestSeq(1), RequestSeq(1)), "numbers start at 1 again");
             assert!(!table.admit(wiped, RequestSeq(1), RequestSeq(1)));
             assert!(!admit(&mut table, 2, 4, 1), "the old store's requests stay settled");
-            assert!(admit(&mut table, 2, 6, 5), "one of them may be in the log still");
+            assert!(admit(&mut table, 2, 6, 5), "the log may still hold one of them");
         }
     }
 
     #[test]
-    fn what_is_settled_takes_no_room() {
+    fn entry_keeps_no_settled_numbers() {
         let mut table = SessionTable::default();
         for seq in 1..=1000 {
             assert!(admit(&mut table, 2, seq, seq.saturating_sub(10)));
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_admit_what_a_set_of_numbers_admits() {
+    fn ranges_admit_the_same_requests_as_a_set_of_numbers() {
         let mut rng = 1_u64;
         let mut draw = |end: u64| {
             rng = rng.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_041);
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_changed_is_stored_and_it_loads_as_it_was() {
+    fn only_changed_entries_are_stored_and_they_load_unchanged() {
         let mut table = SessionTable::default();
         let other = Session { node: NodeId(7), ..S };
         let mut stored = BTreeMap::new();
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_survives_its_encoding() {
+    fn decode_inverts_encode_for_commands_and_barriers() {
         for body in [RequestKind::Command(Bytes::from_static(b"body")), RequestKind::Barrier] {
             let request = Request { session: S, seq: RequestSeq(7), settled: RequestSeq(3), body };
             let bytes = request.encode();

@@ -8,45 +8,49 @@ use synod_types::{ClusterId, Epoch, GroupId, NodeId};
 /// Settings of a driver, without those of its protocol.
 #[derive(Clone, Debug)]
 pub struct ReplicaSettings {
-    /// This node.
+    /// Id of this node.
     pub node: NodeId,
-    /// Its cluster.
+    /// Id of its cluster.
     pub cluster: ClusterId,
-    /// The group that this replica belongs to.
+    /// Group of this replica.
     pub group: GroupId,
-    /// The group's configuration.
+    /// Epoch of the group's configuration.
     pub epoch: Epoch,
     /// Identity of the log store and number of its opening.
     pub boot_id: BootId,
-    /// Seed of the RNG that draws the timers' durations; different on each node and at each start.
+    /// Seed of the RNG that draws the timers' durations. It must differ on each node and at each
+    /// start, or elections may collide repeatedly.
     pub seed: u64,
-    /// Pause before the first retry of a request without an answer; it doubles with each retry.
+    /// Delay before the first retry of a request without a reply. It doubles with each retry.
     /// 200 ms by default.
     pub retry: Duration,
-    /// Time without a completion, while work waits, after which a disk or apply side counts as
-    /// stalled: a leader steps down. 2 s by default.
+    /// Time without a completion, while work waits, after which the disk or the apply side counts as
+    /// stalled. A leader then steps down. 2 s by default.
     pub stall: Duration,
-    /// Bytes that may wait to become durable before a leader proposes no more commands: they stay
-    /// queued. 4 MiB by default.
+    /// Bound on the bytes that are not yet durable. Beyond it a leader keeps commands in its queue.
+    /// 4 MiB by default.
     pub unwritten_bytes: usize,
-    /// Bytes that may wait to become durable before frames of the log and bulk lanes are dropped.
-    /// Far more than a peer has in flight: only a disk that hangs gets there. 64 MiB by default.
+    /// Bound on the bytes that are not yet durable, beyond which frames of the log and bulk lanes are
+    /// dropped. It is far more than a peer has in flight: only a disk that hangs reaches it. 64 MiB
+    /// by default.
     pub flood_bytes: usize,
-    /// Bytes that may be handed to the state machine and not yet applied. 4 MiB by default.
+    /// Bound on the bytes that the state machine was handed and has not applied. 4 MiB by default.
     pub unapplied_bytes: usize,
-    /// Slots that may be handed to the state machine and not yet applied. 16,384 by default.
+    /// Bound on the slots that the state machine was handed and has not applied. 16,384 by default.
     pub unapplied_slots: u64,
-    /// Pending requests of this node's clients; more are refused as busy. 100,000 by default.
+    /// Bound on the pending requests of this node's clients. Further ones are refused as busy.
+    /// 100,000 by default.
     pub max_outstanding: usize,
     /// Size at which a frame of forwarded requests is sent, in bytes. 256 KiB by default.
     pub forward_bytes: usize,
-    /// Bytes of commands that may be in flight to a leader; more stay queued. 4 MiB by default.
+    /// Bound on the bytes of commands in flight to a leader. Further ones stay queued. 4 MiB by
+    /// default.
     pub forward_window: usize,
-    /// Bytes of other nodes' commands that may wait for room at the disk; more are refused as
-    /// busy. 32 MiB by default.
+    /// Bound on the bytes of other nodes' commands that wait for the disk. Further ones are refused
+    /// as busy. 32 MiB by default.
     pub remote_proposal_bytes: usize,
-    /// Messages to peers that may wait for the disk; more are dropped, as the network may drop
-    /// them. 4,096 by default.
+    /// Bound on the messages to peers that wait for the disk. Further ones are dropped, as if the
+    /// network had lost them. 4,096 by default.
     pub held_messages: usize,
 }
 

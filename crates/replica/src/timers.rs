@@ -1,4 +1,4 @@
-//! Timers as deadlines; their random durations are drawn here.
+//! Timers of a core, as deadlines with randomized durations.
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
@@ -8,7 +8,7 @@ use std::time::Duration;
 use synod_consensus::TimerChange;
 use synod_types::Instant;
 
-/// The timers that a core has set.
+/// Deadlines of the timers that a core has set, and the RNG that draws their durations.
 #[derive(Clone, Debug)]
 pub(crate) struct Timers<T> {
     deadlines: BTreeMap<T, Instant>,
@@ -31,14 +31,14 @@ impl<T: Copy + Ord> Timers<T> {
         }
     }
 
-    /// Takes the timer that is due first, if it is due now.
+    /// Removes and returns the timer with the earliest deadline, if it is due.
     pub(crate) fn pop_due(&mut self, now: Instant) -> Option<T> {
         let (timer, due) = self.deadlines.iter().min_by_key(|(_, due)| **due)?;
         if *due > now {
             return None;
         }
         let timer = *timer;
-        // Removed before the core sees it, so that the core may set it again.
+        // Removed before the core handles it, so that the core may set it again.
         self.deadlines.remove(&timer);
         Some(timer)
     }
@@ -48,11 +48,11 @@ impl<T: Copy + Ord> Timers<T> {
     }
 }
 
-/// Draws a duration from the range, to the microsecond; exactly its start if it is empty.
+/// Draws a duration from the range in whole microseconds; returns its start if the range is empty.
 fn draw(range: &Range<Duration>, rng: &mut ChaCha8Rng) -> Duration {
     let width =
         u64::try_from(range.end.saturating_sub(range.start).as_micros()).unwrap_or(u64::MAX);
-    // A fixed duration draws nothing: it must not shift the randomness of other timers.
+    // A fixed duration draws no random number, so that it does not change the draws of other timers.
     if width == 0 {
         range.start
     } else {
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_whole_range_is_drawn_from_and_nothing_beyond() {
+    fn draws_cover_the_whole_range_and_nothing_beyond() {
         let (mut rng, ms) = (ChaCha8Rng::seed_from_u64(1), Duration::from_millis);
         let waits: Vec<_> = (0..200).map(|_| draw(&(ms(100)..ms(200)), &mut rng)).collect();
         assert!(waits.iter().all(|wait| (ms(100)..ms(200)).contains(wait)), "{waits:?}");
