@@ -1,5 +1,5 @@
-//! Bugs that shipped elsewhere, as far as a driver or an apply side can have them. The numbers are
-//! those of `docs/bugs.md`; the protocols' crates hold what is theirs.
+//! Bugs of other projects that a driver or an apply side could have. The names of the tests begin with
+//! the number of the row in `docs/bugs.md`. The protocol crates test their own rows.
 
 use crate::scripted::*;
 use bytes::Bytes;
@@ -13,7 +13,7 @@ use synod_replica::{
 use synod_storage::{Batch, LogOp, LogStore, MemoryDisk, MemoryLog};
 use synod_types::{ClusterId, Epoch, GroupId, Incarnation, Instant, NodeId, Slot, Term, Values};
 
-/// A replica that leads, on a disk that survives it.
+/// Leading replica on a disk that survives crashes.
 struct Node {
     disk: MemoryDisk,
     log: MemoryLog,
@@ -37,7 +37,7 @@ impl Node {
         Self::start(&MemoryDisk::new(Incarnation(5)))
     }
 
-    /// Power is lost, and what was not synced with it; then the node starts again.
+    /// Loses unsynced writes in a power failure, and starts the node again.
     fn crash(self) -> Self {
         self.disk.crash(0);
         Self::start(&self.disk)
@@ -50,7 +50,7 @@ impl Node {
         }
     }
 
-    /// Applies what is ready, and makes durable what may be.
+    /// Applies the runs that are ready, and saves the state as far as permitted.
     fn apply(&mut self) {
         let actions = self.replica.take(T0);
         let (runs, durable) = (std::mem::take(&mut actions.apply), actions.durable.take());
@@ -73,13 +73,13 @@ impl Node {
     }
 }
 
-/// Hands out this round's batch.
+/// Returns this round's batch.
 fn batch(replica: &mut TestReplica) -> (Seq, Vec<LogOp>) {
     let (seq, batch) = replica.take(T0).batch.take().expect("something was written");
     (seq, batch.ops.into_iter().map(|(_, op)| op).collect())
 }
 
-/// A request of the peer's first client, in another node's name if `node` says so.
+/// Returns a request of a client of `node`.
 fn remote(node: NodeId, seq: u64) -> Values {
     let session = Session { node, incarnation: Incarnation(9), boot: 1 };
     let body = RequestKind::Command(Bytes::from_static(b"once"));
@@ -100,9 +100,9 @@ fn raft_06_cut_and_append_reach_the_disk_apart() {
     let (seq, ops) = batch(&mut replica);
     assert!(
         matches!(ops[..], [LogOp::HardState(_), LogOp::TruncateFrom(Slot(4)), LogOp::Put(_)]),
-        "one batch, whole or not at all: {ops:?}"
+        "the truncation and the append must be in one atomic batch: {ops:?}"
     );
-    assert_eq!(sent(&mut replica, T0), [], "the claim waits for all of it");
+    assert_eq!(sent(&mut replica, T0), [], "the claim was sent before the batch is durable");
     replica.handle(T0, Event::Written(seq));
     assert_eq!(sent(&mut replica, T0), [Msg::Claim(Slot(4))]);
 }
@@ -115,11 +115,11 @@ fn raft_07_leader_counts_entries_that_its_disk_does_not_hold() {
         let (seq, _) = batch(&mut replica);
         assert_eq!(seq, Seq(token));
     }
-    assert!(replica.take(T0).apply.is_empty(), "three entries, none of them durable here");
+    assert!(replica.take(T0).apply.is_empty(), "none of the three entries is durable here");
     assert_eq!(replica.status().commit, Slot::ZERO);
     replica.handle(T0, Event::Written(Seq(2)));
     let _ = replica.take(T0);
-    assert_eq!(replica.status().commit, Slot(2), "the own claim counts with the write before it");
+    assert_eq!(replica.status().commit, Slot(2), "the claim to itself follows the write");
 }
 
 #[test]
@@ -128,14 +128,14 @@ fn raft_08_single_voter_acknowledges_what_is_not_durable() {
     node.replica.handle(T0, request(1, LATER));
     let _lost = node.replica.take(T0).batch.take();
     node.apply();
-    assert_eq!(node.answered(), [] as [u64; 0], "its own copy is the only one");
-    // Others have it, so it is chosen; but this disk has not. The state must not get ahead.
+    assert_eq!(node.answered(), [] as [u64; 0], "the only copy is not durable");
+    // Other nodes hold the entry, so it is chosen. The saved state must not be ahead of this disk.
     receive(&mut node.replica, Msg::Quorum);
     node.apply();
     assert_eq!(node.answered(), [1]);
     assert_eq!((node.applier.applied(), node.applier.persisted()), (Slot(1), Slot::ZERO));
     let again = node.crash();
-    assert_eq!(again.applier.applied(), Slot::ZERO, "the log lost it, and so did the state");
+    assert_eq!(again.applier.applied(), Slot::ZERO, "the state is ahead of the log");
     assert_eq!(again.replica.status().last, Slot::ZERO);
 }
 
@@ -152,14 +152,14 @@ fn raft_09_late_write_of_an_overwritten_entry_is_counted() {
     assert_eq!(
         sent(&mut replica, T0),
         [Msg::Claim(Slot(1))],
-        "the claim for what was there before"
+        "the first write releases only the claim for the overwritten entry"
     );
     replica.handle(T0, Event::Written(second));
-    assert_eq!(sent(&mut replica, T0), [Msg::Claim(Slot(1))], "and the one for what is there now");
-    // Completions out of order take nothing back.
+    assert_eq!(sent(&mut replica, T0), [Msg::Claim(Slot(1))], "the claim for the new entry");
+    // A late completion of an earlier write changes nothing.
     replica.handle(T0, Event::Written(first));
     receive(&mut replica, Msg::ClaimWithoutWrite);
-    assert_eq!(sent(&mut replica, T0), [Msg::Claim(Slot(1))], "nothing is pending");
+    assert_eq!(sent(&mut replica, T0), [Msg::Claim(Slot(1))], "no write is pending");
 }
 
 #[test]
@@ -196,9 +196,9 @@ fn raft_20_wiped_voter_votes_again() {
     deliver(&mut replica, &wiped, Payload::Protocol(Msg::Quorum));
     deliver(&mut replica, &wiped, Payload::Protocol(Msg::Lead(PEER, 9)));
     assert_eq!(replica.counters().frames_wrong_incarnation, 2);
-    assert_eq!(replica.status().leader, Some(ME), "it has forgotten what it promised");
+    assert_eq!(replica.status().leader, Some(ME), "a message of the wiped store was processed");
     receive(&mut replica, Msg::Lead(PEER, 9));
-    assert_eq!(replica.status().leader, Some(PEER), "the store that is known counts");
+    assert_eq!(replica.status().leader, Some(PEER), "a message of the old store was dropped");
 }
 
 #[test]
@@ -209,14 +209,14 @@ fn raft_21_read_is_answered_by_the_barrier_of_an_earlier_one() {
     let first = forwarded(&mut node.replica);
     node.read(2);
     let second = forwarded(&mut node.replica);
-    assert_eq!((first.len(), second.len()), (1, 1), "the second read has a barrier of its own");
+    assert_eq!((first.len(), second.len()), (1, 1), "each read has a barrier of its own");
     // The leader proposed the first barrier twice.
     for _ in 0..2 {
         receive(&mut node.replica, Msg::Chosen(first[0].clone()));
         node.write();
     }
     node.apply();
-    assert_eq!(node.applier.applied(), Slot(2), "both copies of the first barrier");
+    assert_eq!(node.applier.applied(), Slot(2), "two copies of the first barrier");
     assert_eq!(node.answered(), [1]);
     receive(&mut node.replica, Msg::Chosen(second[0].clone()));
     node.write();
@@ -231,7 +231,7 @@ fn raft_22_new_leader_serves_reads_before_the_past_is_settled() {
     let (_, ops) = node.replica.take(T0).batch.take().unwrap();
     node.log.commit(&ops).unwrap();
     let mut node = Node::start(&node.disk);
-    assert_eq!(node.replica.status().last, Slot(1), "it leads again, and slot 1 is open");
+    assert_eq!(node.replica.status().last, Slot(1), "the node leads again, slot 1 is not chosen");
     node.read(7);
     let (seq, ops) = node.replica.take(T0).batch.take().unwrap();
     node.log.commit(&ops).unwrap();
@@ -242,13 +242,14 @@ fn raft_22_new_leader_serves_reads_before_the_past_is_settled() {
     assert_eq!(node.answered(), [] as [u64; 0], "chosen is not applied");
     node.apply();
     assert_eq!(node.answered(), [7]);
-    assert_eq!(recorded(&node.applier), "command 1", "the read finds what came before it");
+    assert_eq!(recorded(&node.applier), "command 1", "the read includes the earlier command");
 }
 
 #[test]
 fn raft_30_stalled_disk_or_apply_side_is_not_reported() {
     let stall = settings().stall;
-    let silent: [fn(&mut TestReplica); 2] = [
+    // The disk hangs, then the apply side does.
+    let hangs: [fn(&mut TestReplica); 2] = [
         |replica| drop(batch(replica)),
         |replica| {
             let (seq, _) = batch(replica);
@@ -256,7 +257,7 @@ fn raft_30_stalled_disk_or_apply_side_is_not_reported() {
             assert_eq!(replica.take(T0).apply.drain(..).count(), 1);
         },
     ];
-    for hang in silent {
+    for hang in hangs {
         let mut replica = replica(Some(ME));
         replica.handle(T0, request(1, LATER));
         hang(&mut replica);
@@ -266,9 +267,9 @@ fn raft_30_stalled_disk_or_apply_side_is_not_reported() {
         let late = T0 + stall;
         assert!(replica.take(almost).wake <= Some(late));
         replica.handle(late, Event::Wake);
-        assert!(replica.core().stalled, "so that a leader lets go");
+        assert!(replica.core().stalled, "the core must learn of it, so that a leader steps down");
         assert_eq!(replica.counters().stalls, 1);
-        assert!(replica.take(late).wake <= Some(late + stall), "and the stall is reported again");
+        assert!(replica.take(late).wake <= Some(late + stall), "a lasting stall is reported again");
     }
 }
 
@@ -293,25 +294,25 @@ fn raft_32_room_for_requests_leaks() {
                 .answers
                 .iter()
                 .filter(|answer| matches!(answer.outcome, Outcome::Refused(Refusal::Busy)));
-            assert_eq!(busy.count(), 1, "room for three and no fewer, in round {round}");
+            assert_eq!(busy.count(), 1, "three of four calls are accepted, in round {round}");
             actions.answers.clear();
             if leader == Some(ME) {
                 run_alone(&mut replica, &mut applier);
             }
-            // Reads that wait for one barrier give up one by one.
+            // Reads of one barrier end at their own deadlines.
             for end in [now + soon / 2, deadline] {
                 now = end;
                 replica.handle(now, Event::Wake);
                 let _ = replica.take(now);
             }
-            assert_eq!(replica.outstanding(), 0, "each found an end, in round {round}");
+            assert_eq!(replica.outstanding(), 0, "a call has no outcome, in round {round}");
             replica.take(now).answers.clear();
         }
     }
 }
 
-/// Six commands of one client, one slot each.
-fn six() -> Values {
+/// Returns six commands of one client, one in each slot.
+fn six_commands() -> Values {
     let session = Session { node: PEER, incarnation: Incarnation(9), boot: 1 };
     let command = |seq: u64| Bytes::from(format!("<{seq}>"));
     let request = |seq| Request {
@@ -335,10 +336,10 @@ fn apply_part(applier: &mut Applier, values: &Values, from: usize, to: usize) {
 
 #[test]
 fn raft_35_entries_skipped_or_repeated_when_they_come_in_pages() {
-    let values = six();
+    let values = six_commands();
     let mut whole = applier(synod_storage::MemoryState::new());
     apply_part(&mut whole, &values, 0, 6);
-    // Every way to cut six entries into pages, each page handed over together with the one before.
+    // Every way to split six entries into pages, where each page repeats the one before.
     for cuts in 0..32_u32 {
         let mut paged = applier(synod_storage::MemoryState::new());
         let (mut before, mut from) = (0, 0);
@@ -350,17 +351,17 @@ fn raft_35_entries_skipped_or_repeated_when_they_come_in_pages() {
             assert_eq!(paged.applied(), Slot(to as u64));
             (before, from) = (from, to);
         }
-        assert_eq!(recorded(&paged), applied_through(6), "cut at {cuts:b}");
-        assert_eq!(paged.digest(), whole.digest(), "cut at {cuts:b}");
+        assert_eq!(recorded(&paged), applied_through(6), "split at {cuts:b}");
+        assert_eq!(paged.digest(), whole.digest(), "split at {cuts:b}");
     }
 }
 
 #[test]
 fn raft_36_applied_slot_and_state_are_written_apart() {
-    let values = six();
+    let values = six_commands();
     let mut whole = applier(synod_storage::MemoryState::new());
     apply_part(&mut whole, &values, 0, 6);
-    // Every choice of where a piece ends, and a crash that keeps each number of writes.
+    // Every choice of the ends of pieces, with every number of writes that survive a crash.
     for seals in 0..64_u32 {
         for keep in 0..=6 {
             let disk = MemoryDisk::new(Incarnation(5));
@@ -376,7 +377,7 @@ fn raft_36_applied_slot_and_state_are_written_apart() {
             let mut again = applier(disk.open_state());
             let found = again.applied().0 as usize;
             assert_eq!(recorded(&again), applied_through(found), "seals {seals:b}, keep {keep}");
-            // The log is replayed from its beginning.
+            // Replays the log from its start.
             apply_part(&mut again, &values, 0, 6);
             assert_eq!(recorded(&again), applied_through(6));
             assert_eq!(again.digest(), whole.digest(), "seals {seals:b}, keep {keep}");
@@ -389,9 +390,9 @@ fn raft_37_entries_reach_the_disk_before_their_term() {
     let mut replica = replica(Some(ME));
     replica.handle(T0, request(1, LATER));
     let _ = replica.take(T0);
-    // The request loses its slot and is proposed again.
+    // The request is truncated and proposed again.
     receive(&mut replica, Msg::Recut(Slot(1)));
-    // Three rounds of the core that were not carried out are one batch, in their order.
+    // The test takes the batches of three rounds as one: their order must be kept.
     let (seq, ops) = batch(&mut replica);
     assert_eq!(seq, Seq(3));
     let [
@@ -408,7 +409,7 @@ fn raft_37_entries_reach_the_disk_before_their_term() {
 }
 
 #[test]
-fn raft_41_failing_store_stops_a_leader_without_a_word() {
+fn raft_41_failing_store_stops_a_leader_without_an_error() {
     let mut node = Node::new();
     node.replica.handle(T0, request(1, LATER));
     node.write();
@@ -416,8 +417,8 @@ fn raft_41_failing_store_stops_a_leader_without_a_word() {
     node.replica.handle(T0, request(2, LATER));
     node.disk.crash(9);
     let (_, batch) = node.replica.take(T0).batch.take().unwrap();
-    assert!(node.log.commit(&batch).is_err(), "reported to the writer, for good");
-    apply_part(&mut node.applier, &six(), 1, 2);
+    assert!(node.log.commit(&batch).is_err(), "the failed store accepts a write");
+    apply_part(&mut node.applier, &six_commands(), 1, 2);
     node.applier.seal();
     let failed = node.applier.persist(Slot(2));
     assert!(matches!(failed, Err(ApplyError::Storage(_))), "{failed:?}");
@@ -434,7 +435,7 @@ fn raft_41_blocked_writer_loses_or_stops_anything() {
         let _ = replica.take(now);
     }
     let actions = replica.take(now);
-    assert_eq!(actions.frames.len(), 100, "what need not wait for the disk goes on");
+    assert_eq!(actions.frames.len(), 100, "messages without a claim do not wait for the disk");
     let (seq, batch) = actions.batch.take().unwrap();
     assert_eq!((seq, batch.ops.len()), (Seq(100), 100));
     replica.handle(now, Event::Written(seq));
@@ -442,13 +443,13 @@ fn raft_41_blocked_writer_loses_or_stops_anything() {
     assert_eq!(chosen, 100);
 }
 
-/// Draws a number below `sides`, for the next test.
-fn draw(state: &mut u64, sides: u64) -> u64 {
+/// Draws a number below `end`.
+fn draw(state: &mut u64, end: u64) -> u64 {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-    (*state >> 33) % sides
+    (*state >> 33) % end
 }
 
-/// What a core with this log might write next.
+/// Returns random writes that a core with this log may emit next.
 fn arbitrary_write(rng: &mut u64, disk: &Saved<ScriptedProtocol>) -> Vec<Write<ScriptedProtocol>> {
     let (base, last) = (disk.log.base().0, disk.log.last().0);
     let slot = Slot(base + 1 + draw(rng, last - base + 2));
@@ -459,7 +460,7 @@ fn arbitrary_write(rng: &mut u64, disk: &Saved<ScriptedProtocol>) -> Vec<Write<S
             vec![Write::Compact(Base { through: slot, stamp, members: None })]
         }
         0 | 1 => {
-            // A snapshot of another history: the core itself removes what follows it.
+            // A snapshot that conflicts with the log: the core also truncates the slots after it.
             let base = Base { through: slot, stamp: Term(9), members: None };
             vec![Write::TruncateFrom(slot.next()), Write::Compact(base)]
         }
@@ -486,7 +487,7 @@ fn raft_43_log_that_was_cut_comes_back_after_a_restart() {
             let ops = writes.iter().map(|write| (GroupId(0), encode_write(write)));
             disk.open_log().commit(&Batch { ops: ops.collect() }).unwrap();
             writes.iter().for_each(|write| expected.apply(write));
-            // Power may be lost after every batch.
+            // Power may fail after any batch.
             disk.crash(0);
             let stored = disk.open_log().load(GroupId(0)).unwrap();
             assert_eq!(decode_saved::<ScriptedProtocol>(&stored).unwrap(), expected, "seed {seed}");
@@ -504,17 +505,17 @@ fn raft_44_read_after_a_restart_finds_nothing() {
         node.replica.handle(T0, Event::Written(seq));
     }
     let mut node = node.crash();
-    assert_eq!(recorded(&node.applier), "", "the state was never made durable");
+    assert_eq!(recorded(&node.applier), "", "the state was never saved");
     node.read(7);
     node.write();
-    assert_eq!(node.answered(), [] as [u64; 0], "the state is not there yet");
+    assert_eq!(node.answered(), [] as [u64; 0], "the log is not replayed yet");
     node.apply();
     assert_eq!(node.answered(), [7]);
     assert_eq!(recorded(&node.applier), "command 1command 2command 3");
 }
 
 #[test]
-fn raft_44_forwarded_request_is_executed_again_and_again() {
+fn raft_44_forwarded_request_is_executed_repeatedly() {
     let mut node = Node::new();
     let places = |node: &mut Node| {
         deliver(&mut node.replica, &envelope(), Payload::Forward(remote(PEER, 1)));
@@ -526,23 +527,23 @@ fn raft_44_forwarded_request_is_executed_again_and_again() {
         })
     };
     assert_eq!(places(&mut node), 1);
-    assert_eq!(places(&mut node), 0, "the first copy waits in the log");
+    assert_eq!(places(&mut node), 0, "the first copy is in the log");
     assert_eq!(places(&mut node), 0);
     receive(&mut node.replica, Msg::Lead(ME, 2));
     let _ = node.replica.take(T0);
-    assert_eq!(places(&mut node), 0, "nor does its log lose it in another round");
-    // An earlier leader had placed a copy, too.
+    assert_eq!(places(&mut node), 0, "a new ballot does not remove the copy");
+    // An earlier leader has also placed a copy.
     receive(&mut node.replica, Msg::Chosen(remote(PEER, 1)));
     node.write();
     node.apply();
-    assert_eq!(places(&mut node), 1, "no copy waits in the log");
+    assert_eq!(places(&mut node), 1, "no copy is in the unapplied log");
     node.apply();
     assert_eq!(node.applier.applied(), Slot(3), "three copies in the log");
     assert_eq!(recorded(&node.applier), "once");
 }
 
 #[test]
-fn raft_44_forwarded_request_is_passed_on_in_circles() {
+fn raft_44_forwarded_request_is_forwarded_in_a_loop() {
     let mut replica = replica(Some(NodeId(3)));
     deliver(&mut replica, &envelope(), Payload::Forward(remote(PEER, 1)));
     let frames: Vec<_> = replica.take(T0).frames.drain(..).collect();
@@ -550,8 +551,8 @@ fn raft_44_forwarded_request_is_passed_on_in_circles() {
     let (_, payload) = decode_frame::<Msg>(frame).unwrap();
     let hint = Some(NodeId(3));
     let refused = Payload::Refused { requests: vec![1], why: Refusal::NotLeader { hint } };
-    assert_eq!(payload, refused, "back to who knows its client, and nowhere else");
-    // Nor does anyone speak for the clients of another node.
+    assert_eq!(payload, refused, "it is refused to the node of its client");
+    // A node may forward only requests of its own clients.
     deliver(&mut replica, &envelope(), Payload::Forward(remote(NodeId(4), 1)));
     assert!(replica.take(T0).frames.is_empty());
 }
@@ -560,14 +561,14 @@ fn raft_44_forwarded_request_is_passed_on_in_circles() {
 fn paxos_p11_message_of_another_configuration_or_group_counts() {
     let mut replica = replica(Some(ME));
     let ours = envelope();
-    let strangers = [
+    let foreign = [
         Envelope { cluster: ClusterId(2), ..ours },
         Envelope { group: GroupId(ours.group.0 + 1), ..ours },
         Envelope { epoch: Epoch(ours.epoch.0 + 1), ..ours },
     ];
-    for stranger in &strangers {
-        deliver(&mut replica, stranger, Payload::Protocol(Msg::Lead(PEER, 9)));
-        deliver(&mut replica, stranger, Payload::Forward(remote(PEER, 1)));
+    for envelope in &foreign {
+        deliver(&mut replica, envelope, Payload::Protocol(Msg::Lead(PEER, 9)));
+        deliver(&mut replica, envelope, Payload::Forward(remote(PEER, 1)));
     }
     assert_eq!(replica.counters().frames_foreign, 6);
     assert_eq!(replica.status().leader, Some(ME));
@@ -585,17 +586,17 @@ fn paxos_p12_wiped_acceptor_answers_under_its_old_id() {
     let wiped = Envelope { incarnation: Incarnation(10), ..envelope() };
     deliver(&mut replica, &wiped, Payload::Protocol(Msg::Quorum));
     deliver(&mut replica, &wiped, Payload::Forward(remote(PEER, 1)));
-    assert_eq!(replica.status().commit, Slot::ZERO, "its claim counts for nothing");
-    assert!(replica.take(T0).batch.is_none(), "nor does anything else that it says");
+    assert_eq!(replica.status().commit, Slot::ZERO, "a claim of the wiped store was counted");
+    assert!(replica.take(T0).batch.is_none(), "a request of the wiped store was proposed");
     assert_eq!(replica.counters().frames_wrong_incarnation, 2);
     receive(&mut replica, Msg::Quorum);
-    assert_eq!(replica.status().commit, Slot(1), "what the old store had sent still counts");
+    assert_eq!(replica.status().commit, Slot(1), "a late message of the old store is valid");
 }
 
-/// Incarnations are random: a wiped store may have a lower one than before. It is refused by a process
-/// that remembers the old store, and served by one that does not, whichever is higher.
+/// Incarnations are random, so that of a wiped store may be lower than the old one. A process that has
+/// received frames of the old store drops those of the new one; after a restart it accepts them.
 #[test]
-fn a_wiped_store_is_served_after_a_restart_whatever_its_incarnation() {
+fn wiped_store_is_served_after_a_restart_under_a_lower_or_higher_incarnation() {
     let forward = |node: &mut Node, incarnation, command| {
         let incarnation = Incarnation(incarnation);
         let session = Session { node: PEER, incarnation, boot: 1 };
@@ -610,20 +611,20 @@ fn a_wiped_store_is_served_after_a_restart_whatever_its_incarnation() {
     for wiped in [8, 10] {
         let mut node = Node::new();
         assert_eq!(forward(&mut node, 9, b"old"), "old");
-        assert_eq!(forward(&mut node, wiped, b"new"), "old", "the old store is remembered");
+        assert_eq!(forward(&mut node, wiped, b"new"), "old", "the old store was first");
         assert_eq!(node.replica.counters().frames_wrong_incarnation, 1);
         let mut node = node.crash();
         assert_eq!(forward(&mut node, wiped, b"new"), "oldnew");
-        assert_eq!(forward(&mut node, wiped, b"new"), "oldnew", "a repetition");
+        assert_eq!(forward(&mut node, wiped, b"new"), "oldnew", "a copy was applied");
         assert_eq!(node.replica.counters().frames_wrong_incarnation, 0);
-        assert_eq!(forward(&mut node, 9, b"old"), "oldnew", "now the new store is remembered");
+        assert_eq!(forward(&mut node, 9, b"old"), "oldnew", "the new store was first");
         assert_eq!(node.replica.counters().frames_wrong_incarnation, 1);
     }
 }
 
-/// Not on the list, and close to 9: a number that was never handed out is a bug of the runner.
+/// Not on the list, but close to row 9: the completion of an unknown batch is a bug of the runner.
 #[test]
 #[should_panic(expected = "was never handed out")]
-fn a_write_that_was_never_asked_for_cannot_be_done() {
+fn completion_of_an_unknown_batch_panics() {
     replica(Some(ME)).handle(Instant(1), Event::Written(Seq(1)));
 }

@@ -1,4 +1,4 @@
-//! The driver's own rules, on a scripted protocol.
+//! Rules of the driver, tested with a scripted protocol.
 
 use crate::scripted::*;
 use bytes::Bytes;
@@ -11,19 +11,19 @@ use synod_storage::LogOp;
 use synod_types::{ClusterId, Incarnation, NodeId, Slot, Term};
 
 #[test]
-fn a_claim_waits_for_the_disk_and_nothing_else_does() {
+fn only_claims_wait_for_the_disk() {
     let mut replica = replica(Some(ME));
     replica.handle(T0, request(1, LATER));
     assert_eq!(sent(&mut replica, T0), [Msg::Chat(Slot(1))], "sent before it was written");
     assert_eq!(replica.take(T0).batch.take().unwrap().0, Seq(1));
-    assert!(replica.take(T0).apply.is_empty(), "the own claim waits, too");
+    assert!(replica.take(T0).apply.is_empty(), "the claim to itself was not held back");
     replica.handle(T0, Event::Written(Seq(1)));
     assert_eq!(sent(&mut replica, T0), [Msg::Claim(Slot(1))]);
     assert_eq!(replica.take(T0).apply.len(), 1);
 }
 
 #[test]
-fn a_watermark_releases_what_lies_before_it_only() {
+fn written_releases_only_claims_at_or_below_its_number() {
     let mut replica = replica(Some(ME));
     for token in 1..=3 {
         replica.handle(T0, request(token, LATER));
@@ -35,7 +35,7 @@ fn a_watermark_releases_what_lies_before_it_only() {
 }
 
 #[test]
-fn a_round_has_one_number_however_many_writes() {
+fn all_writes_of_a_round_share_one_number() {
     let mut replica = replica(Some(ME));
     for token in 1..=5 {
         replica.handle(T0, request(token, LATER));
@@ -62,7 +62,7 @@ fn actions_are_handed_out_once() {
 }
 
 #[test]
-fn a_claim_without_a_write_waits_for_the_writes_before_it() {
+fn claim_without_a_write_waits_for_earlier_writes() {
     let mut replica = replica(Some(ME));
     receive(&mut replica, Msg::ClaimWithoutWrite);
     assert_eq!(sent(&mut replica, T0), [Msg::Claim(Slot(0))], "the disk is idle");
@@ -76,26 +76,26 @@ fn a_claim_without_a_write_waits_for_the_writes_before_it() {
 }
 
 #[test]
-fn state_may_be_persisted_only_after_the_log() {
+fn state_may_be_saved_only_after_the_log_is_durable() {
     let mut replica = replica(Some(ME));
     replica.handle(T0, request(1, LATER));
     let _ = replica.take(T0).batch.take();
     receive(&mut replica, Msg::Quorum);
     let actions = replica.take(T0);
-    assert_eq!(actions.apply.len(), 1, "others hold slot 1");
-    assert_eq!(actions.durable, None, "this node's disk does not");
+    assert_eq!(actions.apply.len(), 1, "a quorum of other nodes holds slot 1");
+    assert_eq!(actions.durable, None, "this node's disk does not hold slot 1");
     replica.handle(T0, request(2, LATER));
     let actions = replica.take(T0);
     assert!(actions.batch.take().is_some(), "slot 2 is written");
     assert_eq!(actions.durable, None);
     replica.handle(T0, Event::Written(Seq(1)));
-    assert_eq!(replica.take(T0).durable.take(), Some(Slot(1)), "not with the write of slot 2");
+    assert_eq!(replica.take(T0).durable.take(), Some(Slot(1)), "slot 2 is not durable");
     replica.handle(T0, Event::Written(Seq(2)));
     assert_eq!(replica.take(T0).durable, Some(Slot(2)));
 }
 
 #[test]
-fn frames_that_are_not_for_us_change_nothing() {
+fn frames_that_are_not_for_us_are_dropped_and_counted() {
     let mut replica = replica(Some(ME));
     let lead = || Payload::Protocol(Msg::Lead(PEER, 9));
     deliver(&mut replica, &Envelope { cluster: ClusterId(2), ..envelope() }, lead());
@@ -113,7 +113,7 @@ fn frames_that_are_not_for_us_change_nothing() {
 }
 
 #[test]
-fn without_a_leader_a_request_ends_as_not_taken() {
+fn request_without_a_leader_is_refused_at_its_deadline() {
     let mut replica = replica(None);
     replica.handle(T0, request(1, Duration::from_secs(1)));
     assert!(replica.take(T0).answers.is_empty());
@@ -144,7 +144,7 @@ fn each_read_ends_at_its_own_deadline() {
 }
 
 #[test]
-fn a_state_that_ends_before_its_log_begins_is_refused() {
+fn open_rejects_a_state_before_the_base_or_after_the_end_of_the_log() {
     let base = Base { through: Slot(7), stamp: Term(1), members: None };
     let op = encode_write::<ScriptedProtocol>(&Write::Compact(base));
     let LogOp::Compact { through, base } = op else { panic!("{op:?}") };
@@ -157,7 +157,7 @@ fn a_state_that_ends_before_its_log_begins_is_refused() {
 }
 
 #[test]
-fn a_request_that_was_sent_and_not_answered_ends_as_unknown() {
+fn forwarded_request_without_a_reply_ends_as_unknown() {
     let mut replica = replica(Some(PEER));
     replica.handle(T0, request(1, Duration::from_secs(1)));
     assert_eq!(replica.take(T0).frames.len(), 1, "forwarded");
@@ -168,7 +168,7 @@ fn a_request_that_was_sent_and_not_answered_ends_as_unknown() {
 }
 
 #[test]
-fn a_request_proposed_twice_is_applied_once() {
+fn request_proposed_twice_is_applied_once() {
     let mut replica = replica(Some(PEER));
     let mut applier = applier(synod_storage::MemoryState::new());
     replica.handle(T0, request(1, LATER));
@@ -194,7 +194,7 @@ fn many_reads_cost_one_barrier() {
 }
 
 #[test]
-fn what_is_persisted_is_whole_and_below_the_durable_slot() {
+fn persist_writes_only_whole_pieces_at_or_below_the_durable_slot() {
     let disk = synod_storage::MemoryDisk::new(Incarnation(5));
     let mut replica = replica(Some(ME));
     let mut first = applier(disk.open_state());
@@ -205,7 +205,7 @@ fn what_is_persisted_is_whole_and_below_the_durable_slot() {
     run_alone(&mut replica, &mut first);
     first.seal();
     assert!(first.persist(Slot(1)).unwrap());
-    assert!(!first.persist(Slot(1)).unwrap(), "nothing new at or below the mark");
+    assert!(!first.persist(Slot(1)).unwrap(), "no new piece ends at or below slot 1");
     let again = applier(disk.open_state());
     assert_eq!(again.applied(), Slot(1));
     assert_eq!(recorded(&again), "command 1");
@@ -213,18 +213,18 @@ fn what_is_persisted_is_whole_and_below_the_durable_slot() {
 }
 
 #[test]
-fn a_clock_that_goes_back_stands_still() {
+fn time_of_the_driver_never_goes_back() {
     let mut replica = replica(Some(ME));
     let seconds = Duration::from_secs;
     replica.handle(T0 + seconds(10), Event::Wake);
     let _ = replica.take(T0 + seconds(10));
-    // By this clock there are five seconds left, but it has already shown ten.
+    // The clock has gone back to T0, so 5 s seem to be left. The driver has already seen 10 s.
     replica.handle(T0, request(1, seconds(5)));
     let _ = replica.take(T0);
     replica.handle(T0, Event::Wake);
     let answers = std::mem::take(&mut replica.take(T0).answers);
-    assert_eq!(answers.len(), 1, "the time of the request is over");
-    // What is asked for later waits for its time, however often the clock is read in between.
+    assert_eq!(answers.len(), 1, "the request is past its deadline");
+    // A later deadline does not pass early.
     replica.handle(T0, request(2, seconds(12)));
     let wake = replica.take(T0 + seconds(9)).wake.unwrap();
     assert!(wake > T0 + seconds(10) && wake <= T0 + seconds(12), "{wake:?}");

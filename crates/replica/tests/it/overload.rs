@@ -1,4 +1,4 @@
-//! A slow disk, a slow state machine, a slow leader: the driver bounds what it hands out.
+//! Backpressure and retries with a slow disk, a slow state machine or a slow leader.
 
 use crate::scripted::*;
 use bytes::Bytes;
@@ -18,12 +18,12 @@ fn put(token: u64, bytes: usize) -> Event {
     Event::Request { token: Token(token), command, deadline: T0 + LATER * 10 }
 }
 
-/// A request of the peer's clients.
+/// Returns a request of the peer's clients.
 fn remote(seq: u64, bytes: usize) -> Bytes {
     settled_remote(seq, 1, bytes)
 }
 
-/// A request of the peer's clients; those below `settled` are answered or given up.
+/// Returns a request of the peer's clients; requests below `settled` are settled.
 fn settled_remote(seq: u64, settled: u64, bytes: usize) -> Bytes {
     let session = Session { node: PEER, incarnation: Incarnation(9), boot: 1 };
     let body = RequestKind::Command(Bytes::from(vec![b'y'; bytes]));
@@ -35,20 +35,20 @@ fn forward(replica: &mut TestReplica, commands: impl IntoIterator<Item = Bytes>)
     deliver(replica, &envelope(), Payload::Forward(values));
 }
 
-/// The state machine reports that it has applied through a slot.
+/// Returns the state machine's report that it has applied through a slot.
 fn applied(through: Slot) -> Event {
     let mut applied = Applied::default();
     applied.through = through;
     Event::Applied(applied)
 }
 
-/// Commands in a batch.
+/// Returns the number of commands in a batch.
 fn commands(batch: &Batch) -> usize {
     let count = |op: &LogOp| if let LogOp::Put(run) = op { run.values.len() } else { 0 };
     batch.ops.iter().map(|(_, op)| count(op)).sum()
 }
 
-/// Reports everything through `seq` as written, and applies what is chosen.
+/// Reports the batches through `seq` as durable, and applies the chosen runs.
 fn written(replica: &mut TestReplica, now: Instant, seq: Seq) {
     replica.handle(now, Event::Written(seq));
     let runs = std::mem::take(&mut replica.take(now).apply);
@@ -58,13 +58,13 @@ fn written(replica: &mut TestReplica, now: Instant, seq: Seq) {
 }
 
 #[test]
-fn a_disk_that_completes_a_batch_every_1900_ms_never_stalls() {
+fn a_disk_that_completes_a_batch_every_1900_ms_is_not_stalled() {
     let mut replica = replica(Some(ME));
     let mut next_write = T0 + MS(1900);
     let mut written_through = Seq(0);
     let mut newest = Seq(0);
     for tick in 0..600 {
-        // Ten requests a second for a minute, while the disk takes one batch of them in two.
+        // 10 requests a second for a minute, while the disk completes one batch in 1.9 s.
         let now = T0 + MS(100 * tick);
         replica.handle(now, request(tick, LATER * 10));
         if let Some((seq, _)) = replica.take(now).batch.take() {
@@ -77,13 +77,13 @@ fn a_disk_that_completes_a_batch_every_1900_ms_never_stalls() {
         }
         replica.handle(now, Event::Wake);
     }
-    assert!(newest.0 > written_through.0 + 100, "the oldest work is older than a stall by far");
+    assert!(newest.0 > written_through.0 + 100, "the oldest batch is older than the stall limit");
     assert_eq!(replica.counters().stalls, 0);
     assert!(!replica.core().stalled);
 }
 
 #[test]
-fn a_disk_that_completes_nothing_stalls_once_in_each_time_out() {
+fn disk_that_completes_nothing_is_reported_once_for_each_stall_limit() {
     let stall = settings().stall;
     let mut replica = replica(Some(ME));
     let mut now = T0;
@@ -94,7 +94,7 @@ fn a_disk_that_completes_nothing_stalls_once_in_each_time_out() {
         replica.handle(now, Event::Wake);
     }
     assert!(!replica.core().stalled);
-    // New work does not reset the time, and one wake finds one stall.
+    // New work does not restart the time, and one wake reports at most one stall.
     for (tick, stalls) in [(1999, 0), (2000, 1), (2001, 1), (3999, 1), (4000, 2)] {
         replica.handle(T0 + MS(tick), Event::Wake);
         assert_eq!(replica.counters().stalls, stalls, "after {tick} ms");
@@ -103,11 +103,11 @@ fn a_disk_that_completes_nothing_stalls_once_in_each_time_out() {
     now = now + MS(5000);
     written(&mut replica, now, Seq(20));
     replica.handle(now + stall * 3, Event::Wake);
-    assert_eq!(replica.counters().stalls, 2, "nothing waits any more");
+    assert_eq!(replica.counters().stalls, 2, "no work is pending");
 }
 
 #[test]
-fn a_completion_that_was_reported_before_is_no_progress() {
+fn repeated_completion_is_no_progress() {
     let mut replica = replica(Some(ME));
     for token in 1..=2 {
         replica.handle(T0, request(token, LATER));
@@ -120,7 +120,7 @@ fn a_completion_that_was_reported_before_is_no_progress() {
 }
 
 #[test]
-fn a_leader_hands_its_disk_a_bounded_number_of_bytes_and_queues_the_rest() {
+fn leader_bounds_the_bytes_at_its_disk_and_queues_the_rest() {
     let mut replica =
         replica_with(ReplicaSettings { unwritten_bytes: 10_000, ..settings() }, Some(ME));
     for token in 1..=50 {
@@ -134,7 +134,7 @@ fn a_leader_hands_its_disk_a_bounded_number_of_bytes_and_queues_the_rest() {
         let LogOp::Put(StoredRun { values, .. }) = op else { return false };
         Request::decode(values.command(0).unwrap()).unwrap().session.node == ME
     });
-    assert!((4..=6).contains(&own.count()), "own requests and remote ones take turns");
+    assert!((4..=6).contains(&own.count()), "own and remote requests do not alternate");
     assert!(replica.take(T0).batch.is_none() && replica.take(T0).answers.is_empty());
     let mut total = commands(&first);
     loop {
@@ -144,11 +144,11 @@ fn a_leader_hands_its_disk_a_bounded_number_of_bytes_and_queues_the_rest() {
         total += commands(&batch);
         seq = next;
     }
-    assert_eq!(total, 100, "all of it in the end");
+    assert_eq!(total, 100, "a request was lost or duplicated");
 }
 
 #[test]
-fn a_barrier_does_not_wait_for_room_at_the_disk() {
+fn barrier_does_not_wait_for_disk_space() {
     let mut replica = replica_with(ReplicaSettings { unwritten_bytes: 1, ..settings() }, Some(ME));
     replica.handle(T0, put(1, 1000));
     replica.handle(T0, put(2, 1000));
@@ -161,7 +161,7 @@ fn a_barrier_does_not_wait_for_room_at_the_disk() {
 }
 
 #[test]
-fn a_request_that_found_no_room_ends_as_not_taken() {
+fn request_that_was_never_proposed_ends_as_busy() {
     let mut replica = replica_with(ReplicaSettings { unwritten_bytes: 1, ..settings() }, Some(ME));
     for token in 1..=2 {
         replica.handle(T0, request(token, Duration::from_secs(1)));
@@ -173,10 +173,10 @@ fn a_request_that_found_no_room_ends_as_not_taken() {
     assert_eq!(outcomes, [Outcome::Unknown, Outcome::Refused(Refusal::Busy)]);
 }
 
-/// Found by a search: remote proposals that the core had no room for went back to their node, which waited
-/// twice as long with each refusal, and those that came later were served before them.
+/// Regression, found by the simulator: a busy core refused remote proposals to their node, which doubled
+/// its retry delay each time. Later requests overtook them.
 #[test]
-fn what_the_core_has_no_room_for_stays_in_the_queue() {
+fn requests_that_a_busy_core_refuses_keep_their_place_in_the_queue() {
     let mut replica = replica(Some(ME));
     receive(&mut replica, Msg::Busy(true));
     forward(&mut replica, (1..=3).map(|seq| remote(seq, 100)));
@@ -193,23 +193,23 @@ fn what_the_core_has_no_room_for_stays_in_the_queue() {
     let end = T0 + Duration::from_secs(1);
     replica.handle(end, Event::Wake);
     let outcomes: Vec<_> = replica.take(end).answers.drain(..).map(|it| it.outcome).collect();
-    assert_eq!(outcomes, [Outcome::Refused(Refusal::Busy)], "no room all the time: not taken");
+    assert_eq!(outcomes, [Outcome::Refused(Refusal::Busy)], "the core never accepted it");
     receive(&mut replica, Msg::Busy(false));
     let (_, batch) = replica.take(end).batch.take().unwrap();
-    let mut taken = Vec::new();
+    let mut proposed = Vec::new();
     for (_, op) in &batch.ops {
         let LogOp::Put(run) = op else { panic!("{op:?}") };
         for index in 0..run.values.len() {
             let request = Request::decode(run.values.command(index).unwrap()).unwrap();
-            taken.push((request.session.node, request.seq.0));
+            proposed.push((request.session.node, request.seq.0));
         }
     }
-    let of = |node| taken.iter().filter(move |(of, _)| *of == node).map(|(_, seq)| *seq);
-    assert!(of(PEER).eq([1, 2, 3]) && of(ME).eq([1, 2]), "{taken:?}");
+    let of = |node| proposed.iter().filter(move |(of, _)| *of == node).map(|(_, seq)| *seq);
+    assert!(of(PEER).eq([1, 2, 3]) && of(ME).eq([1, 2]), "{proposed:?}");
 }
 
 #[test]
-fn remote_proposals_past_the_bound_are_refused_as_busy() {
+fn remote_proposals_beyond_the_bound_are_refused_as_busy() {
     let bounded = ReplicaSettings { unwritten_bytes: 1, remote_proposal_bytes: 3500, ..settings() };
     let mut replica = replica_with(bounded, Some(ME));
     forward(&mut replica, (1..=5).map(|seq| remote(seq, 1000)));
@@ -223,22 +223,22 @@ fn remote_proposals_past_the_bound_are_refused_as_busy() {
 }
 
 #[test]
-fn a_stall_sends_nothing_again_that_stands_in_the_log() {
+fn requests_in_the_log_are_not_retried_after_a_leader_change() {
     let mut replica = replica(Some(ME));
     for token in 1..=100 {
         replica.handle(T0, put(token, 1000));
     }
     assert_eq!(commands(&replica.take(T0).batch.take().unwrap().1), 100);
-    // The same node leads again, then another one does: neither has lost anything yet.
+    // The same node leads again, then another one. No request is lost so far.
     receive(&mut replica, Msg::Lead(ME, 2));
-    assert!(replica.take(T0).batch.is_none(), "a leader's own log is not filled with copies");
+    assert!(replica.take(T0).batch.is_none(), "a leader proposed copies of its own log");
     receive(&mut replica, Msg::Lead(PEER, 3));
     assert_eq!(forwarded(&mut replica), []);
     assert_eq!(replica.counters().retried, 0);
 }
 
 #[test]
-fn what_is_cut_from_the_log_is_sent_again_at_once() {
+fn truncated_requests_are_retried_at_once() {
     let mut replica = replica(Some(ME));
     for token in 1..=3 {
         replica.handle(T0, put(token, 10));
@@ -248,11 +248,11 @@ fn what_is_cut_from_the_log_is_sent_again_at_once() {
     assert_eq!(forwarded(&mut replica), []);
     receive(&mut replica, Msg::Recut(Slot(2)));
     let again: usize = forwarded(&mut replica).iter().map(Values::len).sum();
-    assert_eq!(again, 2, "slots 2 and 3, and not what still stands");
+    assert_eq!(again, 2, "slots 2 and 3 were truncated, slot 1 was not");
 }
 
 #[test]
-fn what_an_earlier_leader_placed_is_sent_again_after_a_while() {
+fn request_placed_under_an_earlier_leader_is_retried_after_a_delay() {
     let mut replica = replica(Some(ME));
     replica.handle(T0, put(1, 10));
     let _ = replica.take(T0).batch.take();
@@ -260,26 +260,26 @@ fn what_an_earlier_leader_placed_is_sent_again_after_a_while() {
         replica.handle(now, Event::Wake);
         forwarded_at(replica, now).len()
     };
-    assert_eq!(wait(&mut replica, T0 + MS(1000)), 0, "its leader has it");
+    assert_eq!(wait(&mut replica, T0 + MS(1000)), 0, "the leader has the request");
     receive(&mut replica, Msg::Lead(PEER, 2));
     let _ = replica.take(T0 + MS(1000));
-    assert_eq!(wait(&mut replica, T0 + MS(1200)), 1, "the new one may have another in its slot");
-    assert_eq!(wait(&mut replica, T0 + MS(1300)), 0, "and gets time");
+    assert_eq!(wait(&mut replica, T0 + MS(1200)), 1, "the new leader may lack the request");
+    assert_eq!(wait(&mut replica, T0 + MS(1300)), 0, "the next retry is not due");
 }
 
 #[test]
-fn a_request_that_the_leader_has_written_to_this_log_is_not_sent_again() {
+fn request_that_the_leader_replicated_to_this_log_is_not_retried() {
     let mut replica = replica(Some(PEER));
     replica.handle(T0, put(1, 10));
     let copy = forwarded(&mut replica).remove(0);
     receive(&mut replica, Msg::Chosen(copy));
     let _ = replica.take(T0);
     replica.handle(T0 + LATER, Event::Wake);
-    assert_eq!(forwarded_at(&mut replica, T0 + LATER), [], "chosen, and not yet applied here");
+    assert_eq!(forwarded_at(&mut replica, T0 + LATER), [], "it is chosen, though not applied here");
 }
 
 #[test]
-fn a_leader_drops_copies_of_what_its_disk_held_when_it_started() {
+fn leader_drops_copies_of_requests_in_its_recovered_log() {
     let run = StoredRun {
         first: Slot(1),
         stamp: encode_stamp(),
@@ -301,7 +301,7 @@ fn encode_stamp() -> Bytes {
 }
 
 #[test]
-fn forwards_stay_within_their_window_and_are_repeated_within_it() {
+fn forwards_and_their_retries_stay_within_the_window() {
     let mut replica =
         replica_with(ReplicaSettings { forward_window: 10_000, ..settings() }, Some(PEER));
     for token in 1..=30 {
@@ -312,7 +312,7 @@ fn forwards_stay_within_their_window_and_are_repeated_within_it() {
     let copies: Vec<_> =
         first.iter().flat_map(|it| (0..it.len()).map(|at| it.slice(at, at + 1))).collect();
     assert_eq!(copies.len(), 9);
-    // A leader that does not answer gets as much again, later and later.
+    // Without acknowledgements the window is sent again, with growing delays.
     let mut sends = 0;
     for tick in 1..=100 {
         let now = T0 + MS(50 * tick);
@@ -322,7 +322,7 @@ fn forwards_stay_within_their_window_and_are_repeated_within_it() {
         sends += usize::from(again > 0);
     }
     assert!((3..=6).contains(&sends), "{sends} times in 5 s");
-    // What is applied makes room for others.
+    // Applied requests make room for others.
     let mut applier = applier(MemoryState::new());
     let now = T0 + MS(5000);
     for copy in copies.into_iter().take(4) {
@@ -336,7 +336,7 @@ fn forwards_stay_within_their_window_and_are_repeated_within_it() {
 }
 
 #[test]
-fn chosen_slots_are_handed_out_in_bounded_pieces_and_completely() {
+fn chosen_slots_are_handed_out_in_order_within_the_bounds() {
     let small = ReplicaSettings { unapplied_bytes: 10_000, unapplied_slots: 6, ..settings() };
     let values: Values = (1..=40)
         .map(|seq| Value::Command(remote(seq, if seq % 7 == 0 { 20_000 } else { 700 })))
@@ -364,7 +364,7 @@ fn chosen_slots_are_handed_out_in_bounded_pieces_and_completely() {
 }
 
 #[test]
-fn lagging_precedes_due_timers_until_the_node_has_caught_up() {
+fn lagging_precedes_due_timers_while_chosen_slots_wait() {
     let small = ReplicaSettings { unapplied_slots: 1, ..settings() };
     let mut replica = replica_with(small, Some(PEER));
     for text in [b"1", b"2"] {
@@ -380,7 +380,7 @@ fn lagging_precedes_due_timers_until_the_node_has_caught_up() {
         replica.core().lagging
     };
     assert!(lagging(1, 1));
-    // With one slot at the state machine and none left in the driver, it does not lag.
+    // A node whose last chosen slot is at the state machine does not lag.
     let mut fresh = self::replica(Some(PEER));
     receive(&mut fresh, Msg::Chosen(Values::command_only(b"1")));
     let _ = fresh.take(due);
@@ -389,7 +389,7 @@ fn lagging_precedes_due_timers_until_the_node_has_caught_up() {
 }
 
 #[test]
-fn a_disk_that_hangs_holds_a_bounded_number_of_messages() {
+fn messages_held_for_a_hanging_disk_are_bounded() {
     let mut replica = replica(Some(ME));
     replica.handle(T0, request(1, LATER));
     let (seq, _) = replica.take(T0).batch.take().unwrap();
@@ -401,11 +401,11 @@ fn a_disk_that_hangs_holds_a_bounded_number_of_messages() {
     replica.handle(T0, Event::Written(seq));
     let held = sent(&mut replica, T0).len();
     assert!((1000..=4097).contains(&held), "{held}");
-    assert_eq!(replica.take(T0).apply.len(), 1, "the own claim was kept");
+    assert_eq!(replica.take(T0).apply.len(), 1, "the claim to itself was dropped");
 }
 
 #[test]
-fn a_flooded_disk_takes_no_more_frames_of_the_log() {
+fn frames_of_the_log_are_dropped_while_the_disk_is_flooded() {
     let mut replica =
         replica_with(ReplicaSettings { flood_bytes: 10_000, ..settings() }, Some(PEER));
     let mut dropped = 0;
@@ -424,7 +424,7 @@ fn a_flooded_disk_takes_no_more_frames_of_the_log() {
 }
 
 #[test]
-fn a_core_that_would_undo_what_is_chosen_stops_the_node() {
+fn core_that_truncates_chosen_slots_or_is_contradicted_stops_the_node() {
     let cases = [
         (Msg::Recut(Slot(2)), FatalError::TruncatesChosen { from: Slot(2), chosen: Slot(2) }),
         (Msg::Contradict(Slot(2)), FatalError::Contradicted { slot: Slot(2), by: PEER }),
@@ -437,14 +437,14 @@ fn a_core_that_would_undo_what_is_chosen_stops_the_node() {
         let _ = replica.take(T0).batch.take();
         receive(&mut replica, Msg::Chat(Slot(0)));
         receive(&mut replica, message);
-        // What the same round learns is not applied either.
+        // Slots that become chosen in the same round are not applied.
         receive(&mut replica, Msg::Chosen(Values::command_only(b"3")));
         for _ in 0..2 {
             let actions = replica.take(T0);
             assert_eq!(actions.fatal, Some(fatal));
             assert!(actions.batch.is_none() && actions.frames.is_empty());
             assert!(actions.apply.is_empty() && actions.wake.is_none());
-            // It is final.
+            // The error is final: later events change nothing.
             replica.handle(T0, request(9, LATER));
             replica.handle(T0, Event::Written(Seq(1)));
         }
@@ -452,7 +452,7 @@ fn a_core_that_would_undo_what_is_chosen_stops_the_node() {
 }
 
 #[test]
-fn a_base_that_goes_back_or_passes_what_is_chosen_stops_the_node() {
+fn base_that_goes_back_or_passes_the_commit_index_stops_the_node() {
     for (through, fatal) in [(1, true), (2, false), (3, false), (4, true)] {
         let mut replica = replica(Some(PEER));
         for text in [b"1", b"2", b"3"] {
@@ -466,7 +466,7 @@ fn a_base_that_goes_back_or_passes_what_is_chosen_stops_the_node() {
 }
 
 #[test]
-fn the_floor_is_the_applied_slot_after_a_restart() {
+fn applied_slots_count_as_chosen_after_a_restart() {
     let run = StoredRun {
         first: Slot(1),
         stamp: encode_stamp(),
@@ -481,34 +481,34 @@ fn the_floor_is_the_applied_slot_after_a_restart() {
     }
 }
 
-/// Numbers of the peer's requests that the node acknowledges as taken.
+/// Returns the numbers of the peer's requests that the node acknowledges.
 fn taken(replica: &mut TestReplica) -> Vec<u64> {
     let frames = std::mem::take(&mut replica.take(T0).frames);
     let taken = frames.iter().filter_map(|(_, lane, frame)| {
         let (_, payload) = decode_frame::<Msg>(frame).unwrap();
         let Payload::Taken { requests } = payload else { return None };
-        assert_eq!(*lane, Lane::Control, "acknowledgements do not wait behind requests");
+        assert_eq!(*lane, Lane::Control, "acknowledgements must not queue behind requests");
         Some(requests)
     });
     taken.flatten().collect()
 }
 
 #[test]
-fn leader_acknowledges_forwards_that_it_has_and_each_copy_of_them() {
+fn leader_acknowledges_each_copy_of_a_forward_that_it_has() {
     let mut replica = replica_with(ReplicaSettings { unwritten_bytes: 1, ..settings() }, Some(ME));
     let _ = replica.take(T0);
     forward(&mut replica, [remote(1, 100), remote(2, 100)]);
-    assert_eq!(taken(&mut replica), [1, 2], "one in the log, one in the queue");
+    assert_eq!(taken(&mut replica), [1, 2], "one is in the log, one in the queue");
     forward(&mut replica, [remote(2, 100), remote(1, 100)]);
-    assert_eq!(taken(&mut replica), [2, 1], "the acknowledgement was lost");
+    assert_eq!(taken(&mut replica), [2, 1], "the first acknowledgement may be lost");
     receive(&mut replica, Msg::Lead(PEER, 2));
     let _ = replica.take(T0);
     forward(&mut replica, [remote(3, 100)]);
-    assert_eq!(taken(&mut replica), [], "a node that does not lead has nothing to promise");
+    assert_eq!(taken(&mut replica), [], "only a leader acknowledges");
 }
 
 #[test]
-fn forwards_that_the_leader_has_are_not_sent_again_while_it_leads() {
+fn acknowledged_forwards_are_not_retried_while_the_leader_leads() {
     let mut replica = replica(Some(PEER));
     for token in 1..=2 {
         replica.handle(T0, put(token, 100));
@@ -519,16 +519,16 @@ fn forwards_that_the_leader_has_are_not_sent_again_while_it_leads() {
         replica.handle(now, Event::Wake);
         forwarded_at(replica, now).iter().map(Values::len).sum::<usize>()
     };
-    assert_eq!(retried(&mut replica, T0 + MS(2000)), 1, "the one that may be lost");
+    assert_eq!(retried(&mut replica, T0 + MS(2000)), 1, "one is not acknowledged");
     assert_eq!(retried(&mut replica, T0 + MS(2100)), 0);
     deliver(&mut replica, &envelope(), Payload::Taken { requests: vec![2] });
     assert_eq!(retried(&mut replica, T0 + MS(5000)), 0, "the leader has both");
     receive(&mut replica, Msg::Lead(NodeId(3), 2));
-    assert_eq!(retried(&mut replica, T0 + MS(5001)), 2, "another leader need not have them");
+    assert_eq!(retried(&mut replica, T0 + MS(5001)), 2, "another leader may lack them");
 }
 
 #[test]
-fn forwards_that_a_leader_took_and_refuses_are_sent_again() {
+fn forwards_refused_after_an_acknowledgement_are_retried() {
     let mut replica = replica(Some(PEER));
     replica.handle(T0, put(1, 100));
     assert_eq!(forwarded(&mut replica).len(), 1);
@@ -540,12 +540,12 @@ fn forwards_that_a_leader_took_and_refuses_are_sent_again() {
 }
 
 #[test]
-fn remote_proposals_whose_clients_gave_up_are_not_proposed() {
+fn settled_remote_proposals_are_not_proposed() {
     let mut replica = replica_with(ReplicaSettings { unwritten_bytes: 1, ..settings() }, Some(ME));
     forward(&mut replica, (1..=5).map(|seq| remote(seq, 100)));
     let (seq, batch) = replica.take(T0).batch.take().unwrap();
-    assert_eq!(commands(&batch), 1, "the first one fills the disk");
-    // Everything below 5 is settled by now, and the sixth is the next to be waited for.
+    assert_eq!(commands(&batch), 1, "the first command reaches the bound");
+    // The next request reports that all requests below 5 are settled.
     forward(&mut replica, [settled_remote(6, 5, 100)]);
     written(&mut replica, T0, seq);
     let (_, batch) = replica.take(T0).batch.take().unwrap();

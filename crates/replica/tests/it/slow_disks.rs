@@ -1,4 +1,4 @@
-//! Three nodes on slow disks, on a virtual clock: the drivers as they are, around Raft.
+//! Throughput of three Raft replicas on slow disks, on a virtual clock.
 
 use crate::scripted::Recorder;
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use synod_storage::{BootId, MemoryState};
 use synod_types::{ClusterId, Incarnation, Instant, Membership, NodeId, Slot};
 
 const NODES: u64 = 3;
-/// A tenth of a disk of 10 MB/s, and of all that goes with it.
+/// Disk of 1 MB/s. The bounds of the driver are scaled down likewise.
 const DISK_BYTES_A_SECOND: u64 = 1_000_000;
 const COMMAND_BYTES: usize = 10_000;
 const CLIENTS: u64 = 300;
@@ -24,8 +24,9 @@ struct Node {
     replica: ReplicaCore<Raft>,
     applier: Applier,
     wake: Option<Instant>,
-    /// Batches that wait for the disk, and the last of those that it writes.
+    /// Batches that wait for the disk, as number and size in bytes.
     batches: VecDeque<(Seq, usize)>,
+    /// Number of the last batch in the present write.
     writing: Option<Seq>,
     written_bytes: u64,
 }
@@ -43,7 +44,7 @@ struct Cluster {
     nodes: Vec<Node>,
     queue: BTreeMap<(Instant, u64), (usize, TestEvent)>,
     queued: u64,
-    /// The client of each outstanding request.
+    /// Client of each outstanding request.
     requests: BTreeMap<(usize, Token), u64>,
     tokens: u64,
     done: u64,
@@ -81,7 +82,7 @@ impl Cluster {
             let node = Node { replica, applier, wake: None, batches, writing, written_bytes: 0 };
             cluster.nodes.push(node);
         }
-        (0..cluster.nodes.len()).for_each(|node| cluster.settle(node));
+        (0..cluster.nodes.len()).for_each(|node| cluster.carry_out(node));
         for client in 0..CLIENTS {
             let at = Duration::from_secs(2) + Duration::from_micros(client);
             cluster.push(at, (client % NODES) as usize, TestEvent::Client(client));
@@ -98,12 +99,12 @@ impl Cluster {
         while let Some(entry) = self.queue.first_entry().filter(|entry| entry.key().0 <= end) {
             let ((at, _), (node, event)) = entry.remove_entry();
             self.now = at;
-            self.take_in(node, event);
-            self.settle(node);
+            self.handle(node, event);
+            self.carry_out(node);
         }
     }
 
-    fn take_in(&mut self, index: usize, event: TestEvent) {
+    fn handle(&mut self, index: usize, event: TestEvent) {
         let (now, node) = (self.now, &mut self.nodes[index]);
         let event = match event {
             TestEvent::Frame(from, frame) => Event::Frame { from, frame },
@@ -126,8 +127,8 @@ impl Cluster {
         node.replica.handle(now, event);
     }
 
-    /// Carries out what a node wants done.
-    fn settle(&mut self, index: usize) {
+    /// Carries out the actions of a node.
+    fn carry_out(&mut self, index: usize) {
         let now = self.now;
         let node = &mut self.nodes[index];
         let actions = node.replica.take(now);
@@ -162,7 +163,7 @@ impl Cluster {
         }
     }
 
-    /// Starts the next commit, of as many batches as the writer merges.
+    /// Starts the next write, if the disk is idle, of as many batches as the writer merges.
     fn write(&mut self, index: usize) {
         let node = &mut self.nodes[index];
         if node.writing.is_some() {
@@ -184,7 +185,7 @@ impl Cluster {
 }
 
 #[test]
-fn three_nodes_on_slow_disks_serve_at_the_speed_of_the_disks_without_an_election() {
+fn slow_disks_are_used_to_80_percent_without_elections_or_stalls() {
     let mut cluster = Cluster::new();
     cluster.run_until(Instant(1) + Duration::from_secs(2));
     let before = cluster.nodes[0].replica.status();

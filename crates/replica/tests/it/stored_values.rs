@@ -1,5 +1,5 @@
-//! A state machine that keeps its values in the store: it reads what it applied, wherever the pieces are,
-//! and its readers see one slot, whatever is written meanwhile.
+//! State machines that keep values in the store: they read the state as applied while pieces are being
+//! written, and each reader sees the state as of one slot.
 
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
@@ -12,12 +12,12 @@ use synod_replica::{
 use synod_storage::{MemoryDisk, StateStore, StorageError, StoreEntries, StoreReader, StoreView};
 use synod_types::{Changes, Incarnation, NodeId, Slot, Values};
 
-/// Appends to texts. Each append stores a new version, under `key version`; memory holds the newest
-/// version of each key, and the versions that nothing refers to any more.
+/// State machine that appends to texts. Each append stores a new version under `key version`. Memory
+/// holds the newest version of each key, and the obsolete versions.
 #[derive(Clone, Default)]
 struct Texts {
     newest: BTreeMap<u8, u64>,
-    garbage: VecDeque<[u8; 9]>,
+    obsolete: VecDeque<[u8; 9]>,
 }
 
 fn stored_key(key: u8, version: u64) -> [u8; 9] {
@@ -30,8 +30,8 @@ impl StateMachine for Texts {
     fn load(&mut self, state: &dyn StateView) -> Result<(), StateError> {
         *self = Self::default();
         for entry in state.range(&[], None) {
-            let stored: [u8; 9] = entry?.0[..].try_into().expect("its own key");
-            let version = u64::from_be_bytes(stored[1..].try_into().expect("eight bytes"));
+            let stored: [u8; 9] = entry?.0[..].try_into().expect("a key of 9 bytes");
+            let version = u64::from_be_bytes(stored[1..].try_into().expect("8 bytes"));
             self.set_newest(stored[0], version);
         }
         Ok(())
@@ -57,7 +57,7 @@ impl StateMachine for Texts {
     }
 
     fn reader(&self, state: &dyn StateView) -> Result<Box<dyn StateReader>, StateError> {
-        Ok(Box::new(Reading { texts: self.clone(), state: state.owned()? }))
+        Ok(Box::new(TextReader { texts: self.clone(), state: state.owned()? }))
     }
 
     fn maintain(
@@ -66,35 +66,35 @@ impl StateMachine for Texts {
         budget: usize,
         changes: &mut Changes,
     ) -> Result<bool, StateError> {
-        let slice = budget.min(self.garbage.len());
-        self.garbage.drain(..slice).for_each(|key| changes.delete(key.to_vec()));
-        Ok(!self.garbage.is_empty())
+        let slice = budget.min(self.obsolete.len());
+        self.obsolete.drain(..slice).for_each(|key| changes.delete(key.to_vec()));
+        Ok(!self.obsolete.is_empty())
     }
 }
 
 impl Texts {
     fn set_newest(&mut self, key: u8, version: u64) {
         let before = self.newest.insert(key, version);
-        self.garbage.extend(before.map(|before| stored_key(key, before)));
+        self.obsolete.extend(before.map(|before| stored_key(key, before)));
     }
 
     fn value(&self, key: u8, state: &dyn StateView) -> Result<Vec<u8>, StateError> {
         let Some(version) = self.newest.get(&key) else { return Ok(Vec::new()) };
         let value = state.get(&stored_key(key, *version))?;
-        Ok(value.expect("a version that was stored is not lost").to_vec())
+        Ok(value.expect("the newest version is in the store").to_vec())
     }
 }
 
-/// The texts as of one slot.
-struct Reading {
+/// Reader of the texts as of one slot.
+struct TextReader {
     texts: Texts,
     state: Arc<dyn StateView>,
 }
 
 type Model = BTreeMap<u8, Vec<u8>>;
 
-impl StateReader for Reading {
-    /// All texts, read one by one.
+impl StateReader for TextReader {
+    /// Returns all texts, read one by one.
     fn query(&self, _: &[u8]) -> Result<Bytes, StateError> {
         let value = |key| Ok((key, self.texts.value(key, &*self.state)?));
         let all = self.texts.newest.keys().copied().map(value);
@@ -102,8 +102,8 @@ impl StateReader for Reading {
     }
 }
 
-impl Reading {
-    /// Returns all texts, read as one range, and checks that no key is twice there or out of order.
+impl TextReader {
+    /// Returns all texts, read as one range. Checks that keys are unique and in order.
     fn scan(&self) -> Model {
         let (mut all, mut last) = (Model::new(), None);
         for entry in self.state.range(&[], None) {
@@ -127,9 +127,9 @@ fn encode(model: &Model) -> Bytes {
     model.iter().flat_map(|(key, text)| [&[*key], &text[..], b";"].concat()).collect()
 }
 
-/// What happens while a store is read: before the read, and right after it.
+/// Actions that run before and after the next read of a store.
 #[derive(Clone, Default)]
-struct Meanwhile {
+struct Interruptions {
     before: Arc<Mutex<Option<Interruption>>>,
     after: Arc<Mutex<Option<Interruption>>>,
 }
@@ -137,15 +137,15 @@ struct Meanwhile {
 type Interruption = Box<dyn FnOnce() + Send>;
 
 fn interrupt(with: &Mutex<Option<Interruption>>) {
-    // Taken first: the interruption may use the store.
+    // Removed first, because the interruption may use the store.
     let interruption = with.lock().unwrap().take();
     interruption.into_iter().for_each(|interruption| interruption());
 }
 
-/// A store whose reads are interrupted.
+/// Store whose reads are interrupted.
 struct Interrupted<S> {
     inner: S,
-    meanwhile: Meanwhile,
+    interruptions: Interruptions,
 }
 
 impl StateStore for Interrupted<Box<dyn StateStore>> {
@@ -158,15 +158,18 @@ impl StateStore for Interrupted<Box<dyn StateStore>> {
     }
 
     fn reader(&self) -> Arc<dyn StoreReader> {
-        Arc::new(Interrupted { inner: self.inner.reader(), meanwhile: self.meanwhile.clone() })
+        Arc::new(Interrupted {
+            inner: self.inner.reader(),
+            interruptions: self.interruptions.clone(),
+        })
     }
 }
 
 impl<S> Interrupted<S> {
     fn around<T>(&self, read: impl FnOnce(&S) -> T) -> T {
-        interrupt(&self.meanwhile.before);
+        interrupt(&self.interruptions.before);
         let found = read(&self.inner);
-        interrupt(&self.meanwhile.after);
+        interrupt(&self.interruptions.after);
         found
     }
 }
@@ -177,9 +180,9 @@ impl StoreView for Interrupted<Arc<dyn StoreReader>> {
     }
 
     fn range<'a>(&'a self, from: &[u8], to: Option<&[u8]>) -> StoreEntries<'a> {
-        interrupt(&self.meanwhile.before);
+        interrupt(&self.interruptions.before);
         let entries = self.inner.range(from, to);
-        interrupt(&self.meanwhile.after);
+        interrupt(&self.interruptions.after);
         entries
     }
 }
@@ -190,13 +193,13 @@ impl StoreReader for Interrupted<Arc<dyn StoreReader>> {
     }
 }
 
-/// The saver, and the pieces that it has not written.
-struct Writing {
+/// Saver, and the pieces that it has not written.
+struct SaverQueue {
     saver: Saver,
     pieces: VecDeque<Piece>,
 }
 
-impl Writing {
+impl SaverQueue {
     fn save_one(&mut self) {
         if let Some(piece) = self.pieces.pop_front() {
             self.saver.save(&piece).unwrap();
@@ -206,58 +209,59 @@ impl Writing {
 
 const OWNER: Session = Session { node: NodeId(1), incarnation: Incarnation(5), boot: 1 };
 
-/// An applier with its saver apart, and a model of what it must show.
-struct World {
+/// Applier with a separate saver, and a model of the states that its readers must show.
+struct ModelTest {
     rng: u64,
     disk: MemoryDisk,
-    meanwhile: Meanwhile,
+    interruptions: Interruptions,
     applier: Applier,
-    writing: Arc<Mutex<Writing>>,
-    /// The commands, from slot 1, and the texts after each slot.
+    queue: Arc<Mutex<SaverQueue>>,
+    /// Commands from slot 1 on.
     commands: Vec<Vec<u8>>,
+    /// Texts after each slot.
     models: Vec<Model>,
-    readers: Vec<(Box<Reading>, Model)>,
+    readers: Vec<(Box<TextReader>, Model)>,
 }
 
-impl World {
+impl ModelTest {
     fn new(seed: u64) -> Self {
-        let (disk, meanwhile) = (MemoryDisk::new(Incarnation(5)), Meanwhile::default());
-        let (applier, writing) = open(&disk, &meanwhile);
+        let (disk, interruptions) = (MemoryDisk::new(Incarnation(5)), Interruptions::default());
+        let (applier, queue) = open(&disk, &interruptions);
         let (commands, models, readers) = (Vec::new(), vec![Model::new()], Vec::new());
-        Self { rng: seed, disk, meanwhile, applier, writing, commands, models, readers }
+        Self { rng: seed, disk, interruptions, applier, queue, commands, models, readers }
     }
 
-    fn draw(&mut self, sides: u64) -> u64 {
+    fn draw(&mut self, end: u64) -> u64 {
         self.rng = self.rng.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_041);
-        (self.rng >> 33) % sides
+        (self.rng >> 33) % end
     }
 
-    fn one_step(&mut self) {
+    fn random_step(&mut self) {
         match self.draw(16) {
             0..5 => {
-                self.choose();
+                self.choose_command();
                 self.apply_all();
             }
             5 | 6 => self.applier.seal(),
             7 | 8 => {
                 let durable = Slot(self.draw(self.commands.len() as u64 + 1));
                 let piece = self.applier.take_sealed(durable);
-                self.writing.lock().unwrap().pieces.extend(piece);
+                self.queue.lock().unwrap().pieces.extend(piece);
             }
-            9 | 10 => self.writing.lock().unwrap().save_one(),
-            11..13 if self.readers.len() < 6 => self.read(),
+            9 | 10 => self.queue.lock().unwrap().save_one(),
+            11..13 if self.readers.len() < 6 => self.open_reader(),
             13 => drop(self.applier.maintain(1 + self.commands.len() % 4).unwrap()),
             14 if !self.readers.is_empty() => {
                 let at = self.draw(self.readers.len() as u64) as usize;
                 self.readers.swap_remove(at);
             }
             15 if self.draw(6) == 0 => self.crash(),
-            _ => self.writing.lock().unwrap().saver.sync().unwrap(),
+            _ => self.queue.lock().unwrap().saver.sync().unwrap(),
         }
-        // A piece may be written at any moment of the next read of the store.
-        for at in [&self.meanwhile.before, &self.meanwhile.after] {
-            let writing = Arc::clone(&self.writing);
-            let interruption: Interruption = Box::new(move || writing.lock().unwrap().save_one());
+        // A piece may be written before or after the next read of the store.
+        for at in [&self.interruptions.before, &self.interruptions.after] {
+            let queue = Arc::clone(&self.queue);
+            let interruption: Interruption = Box::new(move || queue.lock().unwrap().save_one());
             *at.lock().unwrap() = (self.rng >> 40 & 3 == 0).then_some(interruption);
         }
         for (reader, model) in &self.readers {
@@ -266,7 +270,7 @@ impl World {
         }
     }
 
-    fn choose(&mut self) {
+    fn choose_command(&mut self) {
         let key = b'a' + self.draw(6) as u8;
         let command = [vec![key], self.commands.len().to_string().into_bytes()].concat();
         let mut model = self.models[self.models.len() - 1].clone();
@@ -283,33 +287,33 @@ impl World {
         }
     }
 
-    fn read(&mut self) {
+    fn open_reader(&mut self) {
         let reader: Box<dyn std::any::Any> = self.applier.reader().unwrap();
         let model = self.models[self.applier.applied().0 as usize].clone();
         self.readers.push((reader.downcast().unwrap(), model));
     }
 
-    /// Power is lost, and the log is replayed.
+    /// Crashes the node, opens its store and replays the log.
     fn crash(&mut self) {
         let kept = self.draw(4) as usize;
         self.disk.crash(kept);
-        self.meanwhile = Meanwhile::default();
-        (self.applier, self.writing) = open(&self.disk, &self.meanwhile);
-        self.read();
+        self.interruptions = Interruptions::default();
+        (self.applier, self.queue) = open(&self.disk, &self.interruptions);
+        self.open_reader();
         self.apply_all();
     }
 }
 
-fn open(disk: &MemoryDisk, meanwhile: &Meanwhile) -> (Applier, Arc<Mutex<Writing>>) {
+fn open(disk: &MemoryDisk, interruptions: &Interruptions) -> (Applier, Arc<Mutex<SaverQueue>>) {
     let inner: Box<dyn StateStore> = Box::new(disk.open_state());
-    let store = Interrupted { inner, meanwhile: meanwhile.clone() };
+    let store = Interrupted { inner, interruptions: interruptions.clone() };
     let mut applier = Applier::open(Box::<Texts>::default(), Box::new(store), OWNER).unwrap();
-    let writing = Writing { saver: applier.take_saver(), pieces: VecDeque::new() };
-    (applier, Arc::new(Mutex::new(writing)))
+    let queue = SaverQueue { saver: applier.take_saver(), pieces: VecDeque::new() };
+    (applier, Arc::new(Mutex::new(queue)))
 }
 
-/// An applier that writes its pieces itself.
-fn alone(disk: &MemoryDisk) -> Applier {
+/// Opens an applier that writes its pieces itself.
+fn open_alone(disk: &MemoryDisk) -> Applier {
     Applier::open(Box::<Texts>::default(), Box::new(disk.open_state()), OWNER).unwrap()
 }
 
@@ -325,12 +329,12 @@ fn apply(applier: &mut Applier, slot: u64, command: &[u8]) -> Result<Applied, Ap
 #[test]
 fn reads_show_the_applied_slot_while_pieces_are_written_in_any_order() {
     for seed in 0..100 {
-        let mut world = World::new(seed);
+        let mut test = ModelTest::new(seed);
         for _ in 0..200 {
-            world.one_step();
+            test.random_step();
         }
-        world.read();
-        let (reader, model) = world.readers.last().unwrap();
+        test.open_reader();
+        let (reader, model) = test.readers.last().unwrap();
         assert_eq!(reader.scan(), *model, "seed {seed}");
     }
 }
@@ -338,17 +342,17 @@ fn reads_show_the_applied_slot_while_pieces_are_written_in_any_order() {
 #[test]
 fn piece_written_while_a_view_is_taken_is_neither_missing_nor_shown_early() {
     for is_before in [true, false] {
-        let (disk, meanwhile) = (MemoryDisk::new(Incarnation(5)), Meanwhile::default());
-        let (mut applier, writing) = open(&disk, &meanwhile);
+        let (disk, interruptions) = (MemoryDisk::new(Incarnation(5)), Interruptions::default());
+        let (mut applier, queue) = open(&disk, &interruptions);
         apply(&mut applier, 1, b"aone").unwrap();
         applier.seal();
-        writing.lock().unwrap().pieces.extend(applier.take_sealed(Slot(1)));
-        let at = if is_before { &meanwhile.before } else { &meanwhile.after };
-        let other = Arc::clone(&writing);
+        queue.lock().unwrap().pieces.extend(applier.take_sealed(Slot(1)));
+        let at = if is_before { &interruptions.before } else { &interruptions.after };
+        let other = Arc::clone(&queue);
         *at.lock().unwrap() = Some(Box::new(move || other.lock().unwrap().save_one()));
         let reader = applier.reader().unwrap();
         assert_eq!(reader.query(b"").unwrap(), "aone;");
-        assert!(writing.lock().unwrap().pieces.is_empty(), "the piece was written meanwhile");
+        assert!(queue.lock().unwrap().pieces.is_empty(), "the piece was not written");
         apply(&mut applier, 2, b"atwo").unwrap();
         assert_eq!(reader.query(b"").unwrap(), "aone;");
         assert_eq!(applier.query(b"").unwrap(), "aonetwo;");
@@ -356,58 +360,58 @@ fn piece_written_while_a_view_is_taken_is_neither_missing_nor_shown_early() {
 }
 
 #[test]
-fn maintenance_reaches_the_disk_without_a_slot_and_outside_of_the_digest() {
+fn maintenance_is_saved_without_a_slot_and_does_not_change_the_digest() {
     let disk = MemoryDisk::new(Incarnation(5));
-    let mut applier = alone(&disk);
+    let mut applier = open_alone(&disk);
     (1..=10).for_each(|slot| drop(apply(&mut applier, slot, b"ax").unwrap()));
     applier.seal();
     applier.persist(Slot(10)).unwrap();
     assert!(!applier.is_unsaved());
     let (digest, stored) = (applier.digest(), || disk.open_state().range(&[1], Some(&[2])).count());
-    assert!(applier.maintain(4).unwrap(), "five of nine are left");
+    assert!(applier.maintain(4).unwrap(), "5 of 9 obsolete keys are left");
     assert!(applier.is_unsaved());
     applier.seal();
     assert!(applier.persist(Slot(10)).unwrap());
     assert!(!applier.maintain(100).unwrap());
     assert_eq!((applier.digest(), applier.query(b"").unwrap()), (digest, "axxxxxxxxxx;".into()));
     assert_eq!(stored(), 6, "the second slice is not written");
-    let mut again = alone(&disk);
+    let mut again = open_alone(&disk);
     assert_eq!((again.applied(), again.digest()), (Slot(10), digest));
     assert!(!again.maintain(100).unwrap());
     again.seal();
     again.persist(Slot(10)).unwrap();
     assert_eq!(stored(), 1);
-    assert_eq!(alone(&disk).query(b"").unwrap(), "axxxxxxxxxx;");
+    assert_eq!(open_alone(&disk).query(b"").unwrap(), "axxxxxxxxxx;");
 }
 
 #[test]
-fn machine_that_cannot_read_its_store_stops_and_saves_nothing_more() {
+fn error_of_the_state_machine_is_final_and_nothing_more_is_saved() {
     let disk = MemoryDisk::new(Incarnation(5));
-    let mut applier = alone(&disk);
+    let mut applier = open_alone(&disk);
     apply(&mut applier, 1, b"aone").unwrap();
     applier.seal();
     apply(&mut applier, 2, b"btwo").unwrap();
     let error = apply(&mut applier, 3, b"bfail").unwrap_err();
     assert_eq!(error.to_string(), "the stored state cannot be used: the disk is gone");
-    assert_eq!(apply(&mut applier, 3, b"bthree").unwrap_err(), error, "it is final");
+    assert_eq!(apply(&mut applier, 3, b"bthree").unwrap_err(), error, "the error is not final");
     assert_eq!(applier.maintain(1), Err(error.clone()));
     assert_eq!(applier.reader().err(), Some(error));
     applier.seal();
     applier.persist(Slot(3)).unwrap();
-    let again = alone(&disk);
+    let again = open_alone(&disk);
     assert_eq!((again.applied(), again.query(b"").unwrap()), (Slot(1), "aone;".into()));
 }
 
 #[test]
-fn store_that_cannot_be_read_fails_the_load_and_the_reads() {
+fn unreadable_store_fails_the_load_and_new_readers() {
     let disk = MemoryDisk::new(Incarnation(5));
-    let mut applier = alone(&disk);
+    let mut applier = open_alone(&disk);
     apply(&mut applier, 1, b"aone").unwrap();
     applier.seal();
     applier.persist(Slot(1)).unwrap();
     let reader = applier.reader().unwrap();
     disk.crash(9);
-    assert_eq!(reader.query(b"").unwrap(), "aone;", "it has a view of its own");
+    assert_eq!(reader.query(b"").unwrap(), "aone;", "an open reader has its own view");
     assert!(matches!(applier.reader(), Err(ApplyError::State(StateError::Store(_)))));
     let lost = disk.open_state();
     disk.crash(9);
@@ -418,7 +422,7 @@ fn store_that_cannot_be_read_fails_the_load_and_the_reads() {
 }
 
 #[test]
-fn events_come_in_order_with_their_slots_and_again_after_a_restart() {
+fn events_are_emitted_in_slot_order_and_again_after_a_restart() {
     let disk = MemoryDisk::new(Incarnation(5));
     let seen = Arc::new(Mutex::new(Vec::new()));
     let observed = |mut applier: Applier| {
@@ -429,7 +433,7 @@ fn events_come_in_order_with_their_slots_and_again_after_a_restart() {
         });
         applier
     };
-    let mut applier = observed(alone(&disk));
+    let mut applier = observed(open_alone(&disk));
     for (slot, command) in (1..).zip([b"ax", b"ay", b"bz"]) {
         apply(&mut applier, slot, command).unwrap();
         if slot == 1 {
@@ -441,9 +445,9 @@ fn events_come_in_order_with_their_slots_and_again_after_a_restart() {
         std::mem::take(&mut *seen.lock().unwrap()),
         [(1, vec![1]), (2, vec![2]), (3, vec![1])]
     );
-    let mut again = observed(alone(&disk));
+    let mut again = observed(open_alone(&disk));
     for (slot, command) in (1..).zip([b"ax", b"ay", b"bz"]) {
         apply(&mut again, slot, command).unwrap();
     }
-    assert_eq!(*seen.lock().unwrap(), [(2, vec![2]), (3, vec![1])], "slot 1 is in the state");
+    assert_eq!(*seen.lock().unwrap(), [(2, vec![2]), (3, vec![1])], "slot 1 was saved");
 }
