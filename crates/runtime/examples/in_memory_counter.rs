@@ -1,4 +1,4 @@
-//! A counter that three Raft nodes in one process replicate, without a disk and without a network.
+//! Counter replicated by three Raft nodes in one process, without a disk and without a network.
 //!
 //! `cargo run -p synod-runtime --no-default-features --example in_memory_counter`
 
@@ -33,7 +33,7 @@ impl TypedMachine for Counter {
     }
 }
 
-/// Runs the three nodes.
+/// Starts three nodes, and executes a command on each.
 #[tokio::main]
 pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (network, mut replicas) = (MemoryNetwork::default(), Vec::new());

@@ -1,5 +1,5 @@
-//! A state machine of your own that may exceed the memory: texts by name. The texts are in its store, and
-//! only the names are in memory. Three Raft nodes replicate it.
+//! State machine whose state may exceed the memory: texts by name. The texts are in its store, and only
+//! the names are in memory. Three Raft nodes replicate it.
 //!
 //! `cargo run -p synod-runtime --no-default-features --example own_state_machine`
 
@@ -11,12 +11,12 @@ use synod_runtime::{
     StateMachine, StateReader, StateView, decode, encode,
 };
 
-/// Each text is stored under the slot of its command, as (name, text).
+/// Texts by name. The store holds each as (name, text), under the slot of its command.
 #[derive(Clone, Default)]
 struct Texts {
-    /// The newest text of each name, by its stored key.
+    /// Stored key of the newest text of each name.
     names: BTreeMap<String, Bytes>,
-    /// Stored keys of older texts, to be removed.
+    /// Stored keys of replaced texts, to be removed.
     replaced: Vec<Bytes>,
 }
 
@@ -27,7 +27,7 @@ impl Texts {
 }
 
 impl StateMachine for Texts {
-    /// Reads the names. After a restart the stored keys are all that is known.
+    /// Rebuilds the names from the stored entries.
     fn load(&mut self, state: &dyn StateView) -> Result<(), StateError> {
         *self = Self::default();
         for entry in state.range(&[], None) {
@@ -58,11 +58,11 @@ impl StateMachine for Texts {
     }
 
     fn reader(&self, state: &dyn StateView) -> Result<Box<dyn StateReader>, StateError> {
-        // The names and the store as of the same slot.
+        // Both are as of the same slot.
         Ok(Box::new(Reader { texts: self.clone(), state: state.owned()? }))
     }
 
-    /// Removes replaced texts, a few at a time.
+    /// Removes up to `budget` replaced texts.
     fn maintain(
         &mut self,
         _: &dyn StateView,
@@ -93,7 +93,7 @@ fn text(texts: &Texts, name: &str, state: &dyn StateView) -> Result<Bytes, State
     Ok(text.into())
 }
 
-/// Runs the three nodes.
+/// Starts three nodes, and executes a command on each.
 #[tokio::main]
 pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (network, mut replicas) = (MemoryNetwork::default(), Vec::new());

@@ -1,5 +1,5 @@
-//! A durable counter: three Raft nodes in one process, each with RocksDB in a folder of its own, over
-//! QUIC with mutual TLS. One of them is killed, and the others go on.
+//! Durable counter: three Raft nodes in one process, each with RocksDB in a folder of its own, over QUIC
+//! with mutual TLS. One node is killed, and the others continue.
 //!
 //! `cargo run --release -p synod-runtime --example replicated_counter`
 
@@ -12,7 +12,7 @@ use synod_runtime::{
 
 const CLUSTER: ClusterId = ClusterId(7);
 
-/// A state machine of your own: commands add to it, and every node reaches the same count.
+/// State machine: each command adds to the count, and every node reaches the same count.
 #[derive(Clone, Default)]
 struct Counter(u64);
 
@@ -28,7 +28,7 @@ impl TypedMachine for Counter {
 
     fn apply(&mut self, _: Slot, step: u64, output: &mut Output) -> u64 {
         self.0 = self.0.wrapping_add(step);
-        output.changes.put("count", encode(&self.0)); // What must survive a restart.
+        output.changes.put("count", encode(&self.0)); // Changes survive a restart.
         self.0
     }
 
@@ -37,12 +37,12 @@ impl TypedMachine for Counter {
     }
 }
 
-/// Runs the three nodes.
+/// Starts three nodes, executes commands, and kills one node in between.
 #[tokio::main]
 pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (folder, mut ends) = (tempfile::tempdir()?, Vec::new());
     for (me, credentials) in dev::credentials(CLUSTER, [1, 2, 3].map(NodeId))? {
-        // Port 0: the system chooses a free one.
+        // Port 0 lets the operating system choose a free port.
         let config = QuicConfig::new(CLUSTER, me, "127.0.0.1:0".parse()?, credentials);
         ends.push((me, Arc::new(QuicTransport::bind(config)?)));
     }
@@ -55,7 +55,7 @@ pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
         replicas.push(builder.start(Counter::default()).await?);
     }
     println!("three nodes: {}", replicas[0].execute(40).await?);
-    drop(replicas.remove(0)); // The last handle: the node dies in whatever it does.
+    drop(replicas.remove(0)); // Dropping the last handle kills the node without a clean stop.
     println!("two nodes: {}", replicas[0].execute(2).await?);
     assert_eq!(replicas[1].read((), Consistency::Linearizable).await?, 42);
     for replica in &replicas {

@@ -1,4 +1,4 @@
-//! The one assembly of a replica: stores, state machine, protocol, network, threads.
+//! Builder of a replica: checks its parts, opens its stores and starts its threads.
 
 use crate::data_dir::{DataDirError, Stores, random};
 use crate::run::{self, Assembly, Clock};
@@ -15,20 +15,20 @@ use synod_types::{ClusterId, GroupId, Membership, MembershipError, NodeId, Slot}
 /// Default time limit of a request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(7);
 
-/// Reason that a replica does not start. Nothing runs then.
+/// Error of a replica that cannot start. None of its threads runs then.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// A part without a default was not given.
-    #[error("the replica has no {0}: give it one with `Builder::{0}`")]
+    /// A part without a default was not set.
+    #[error("the replica has no {0}: set it with `Builder::{0}`")]
     Missing(&'static str),
-    /// The list of members makes no cluster.
-    #[error("the members cannot be used: {0}")]
+    /// The list of members is not a valid configuration.
+    #[error("invalid members: {0}")]
     Members(#[from] MembershipError),
     /// The protocol rejects its settings.
-    #[error("the settings cannot be used: {0}")]
+    #[error("invalid settings: {0}")]
     Config(ConfigError),
-    /// The data folder is refused.
+    /// The data folder cannot be used.
     #[error("{}{}", .0, .0.remedy())]
     DataDir(#[from] DataDirError),
     /// The log cannot be read.
@@ -37,43 +37,42 @@ pub enum StartError {
     /// The state cannot be read.
     #[error(transparent)]
     State(#[from] ApplyError),
-    /// Log and state do not belong together, or to this protocol.
-    #[error("the data cannot be started on: {0}")]
+    /// Log and state do not match each other or the protocol.
+    #[error("the replica cannot start from its stores: {0}")]
     Open(#[from] OpenError),
-    /// The operating system refuses a thread.
+    /// The operating system could not start a thread.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
 }
 
-/// Where a replica's stores come from.
-enum StoresFrom {
+/// Source of a replica's stores.
+enum StoresSource {
     #[cfg(feature = "rocksdb")]
     DataDir(std::path::PathBuf),
     Given(Stores),
 }
 
-/// A change of a protocol's default settings.
+/// Change of a protocol's default settings.
 type Configure<P> =
     Box<dyn FnOnce(<P as Protocol>::Config) -> Result<<P as Protocol>::Config, ConfigError> + Send>;
 
-/// Receives the events of a slot.
+/// Callback for the events of a slot.
 type Observer = Box<dyn FnMut(Slot, &[StateEvent]) + Send>;
 
-/// Puts a replica of protocol `P` together. Made by [`Replica::builder`].
+/// Builder of a replica of protocol `P`, returned by [`Replica::builder`].
 pub struct Builder<P: Protocol> {
     cluster: ClusterId,
     node: NodeId,
     members: Vec<(NodeId, String)>,
     configure: Configure<P>,
-    stores: Option<StoresFrom>,
+    stores: Option<StoresSource>,
     transport: Option<Arc<dyn Transport>>,
     request_timeout: Duration,
     observer: Option<Observer>,
 }
 
 impl Replica {
-    /// Returns a builder of node `me` of a cluster. The state machine follows in
-    /// [`start`](Builder::start).
+    /// Returns a builder for node `me` of a cluster. [`start`](Builder::start) takes the state machine.
     #[must_use]
     pub fn builder<P: Protocol>(cluster: ClusterId, me: NodeId) -> Builder<P> {
         Builder {
@@ -90,8 +89,8 @@ impl Replica {
 }
 
 impl<P: Protocol> Builder<P> {
-    /// Sets the members of the cluster, this node included, each with the address on which its
-    /// transport receives. The same on every node; the ids cannot change later.
+    /// Sets the members of the cluster, this node included, each with the address of its transport. The
+    /// list must be the same on every node. Addresses may change later, ids may not.
     #[must_use]
     pub fn members<A: Into<String>>(
         mut self,
@@ -101,8 +100,8 @@ impl<P: Protocol> Builder<P> {
         self
     }
 
-    /// Changes the protocol's settings, as its timeouts. `change` gets those of [`Protocol::config`] for
-    /// this node and these members, so that a replica cannot run with the settings of another node.
+    /// Changes the protocol's settings, for example its timeouts. `change` receives those of
+    /// [`Protocol::config`] for this node and its members, so that they cannot be another node's.
     #[must_use]
     pub fn configure(
         mut self,
@@ -112,62 +111,64 @@ impl<P: Protocol> Builder<P> {
         self
     }
 
-    /// Keeps log and state in RocksDB in this folder, which is this node's alone; makes it if there is
-    /// none. A folder of another node, cluster, protocol or list of members is refused.
+    /// Stores log and state in RocksDB in this folder, which must be this node's alone; creates it if
+    /// necessary. The start fails on a folder of another node, cluster, protocol or list of members.
     #[cfg(feature = "rocksdb")]
     #[must_use]
     pub fn data_dir(mut self, folder: impl Into<std::path::PathBuf>) -> Self {
-        self.stores = Some(StoresFrom::DataDir(folder.into()));
+        self.stores = Some(StoresSource::DataDir(folder.into()));
         self
     }
 
-    /// Keeps log and state in these stores.
+    /// Stores log and state in these stores.
     #[must_use]
     pub fn stores(mut self, log: Box<dyn LogStore>, state: Box<dyn StateStore>) -> Self {
-        self.stores = Some(StoresFrom::Given(Stores { log, state }));
+        self.stores = Some(StoresSource::Given(Stores { log, state }));
         self
     }
 
-    /// Keeps log and state in memory. A node that stops loses its votes: it must not come back under
-    /// the same id while its peers run.
+    /// Stores log and state in memory. A node that stops loses its votes, so it must not start again
+    /// under the same id while its peers run.
     #[must_use]
     pub fn in_memory(self) -> Self {
         let Stores { log, state } = Stores::in_memory();
         self.stores(log, state)
     }
 
-    /// Sets the network.
+    /// Sets the transport to the other members.
     #[must_use]
     pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
         self.transport = Some(transport);
         self
     }
 
-    /// Sets the time after which the outcome of a request counts as unknown. 7 s by default.
+    /// Sets the time limit of requests, after which a request in flight ends with an unknown outcome.
+    /// 7 s by default.
     #[must_use]
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.request_timeout = timeout;
         self
     }
 
-    /// Hands the events that the state machine [emits](crate::Output::emit) to `observer`, slot by slot,
-    /// in order, before the command is answered on this node. It runs on the thread that applies, so it
-    /// must be quick. Slots that are applied again after a restart give their events again.
+    /// Registers `observer`, which receives the events that the state machine
+    /// [emits](crate::Output::emit), slot by slot in order, before this node replies to the command. It
+    /// runs on the apply thread, so it must be fast. Slots that are applied again after a restart emit
+    /// their events again.
     #[must_use]
     pub fn on_events(mut self, observer: impl FnMut(Slot, &[StateEvent]) + Send + 'static) -> Self {
         self.observer = Some(Box::new(observer));
         self
     }
 
-    /// Starts the replica of a typed state machine. Needs a tokio runtime with its time driver.
+    /// Starts the replica with a typed state machine. Needs a tokio runtime with its time driver.
     ///
     /// # Errors
-    /// If a part is missing, or the stores do not belong to this node, its members or its protocol.
+    /// If a part is missing, or the stores are of another node, list of members or protocol.
     pub async fn start<M: TypedMachine>(self, machine: M) -> Result<Replica<M>, StartError> {
         self.launch(Box::new(Typed(machine)), |driver| driver).await
     }
 
-    /// Starts the replica of a state machine whose commands, queries and replies are bytes: use
+    /// Starts the replica with a state machine whose commands, queries and replies are bytes. Use its
     /// [`execute_bytes`](Replica::execute_bytes), [`read_barrier`](Replica::read_barrier) and
     /// [`reader`](Replica::reader).
     ///
@@ -180,7 +181,7 @@ impl<P: Protocol> Builder<P> {
         self.launch(Box::new(machine), |driver| driver).await
     }
 
-    /// Opens the stores on a thread that may block, and starts the threads.
+    /// Opens the stores on a blocking thread, and starts the replica's threads.
     pub(crate) async fn launch<M: 'static>(
         self,
         machine: Box<dyn StateMachine>,
@@ -205,14 +206,14 @@ impl<P: Protocol> Builder<P> {
         let transport = transport.ok_or(StartError::Missing("transport"))?;
         let founders = Membership::new(members.iter().map(|(node, _)| *node), [])?;
         let config = P::config(node, &founders).and_then(configure).map_err(StartError::Config)?;
-        // Known from the start, so that no peer is turned away while the stores are opened.
+        // Set before the stores are opened, so that the transport accepts peers' connections meanwhile.
         let peers = members.iter().filter(|(peer, _)| *peer != node);
         let peers = peers.map(|(node, at)| Peer { node: *node, address: at.clone() });
         transport.set_peers(&peers.collect::<Vec<_>>());
         let Stores { mut log, state } = match stores {
-            Some(StoresFrom::Given(stores)) => stores,
+            Some(StoresSource::Given(stores)) => stores,
             #[cfg(feature = "rocksdb")]
-            Some(StoresFrom::DataDir(folder)) => {
+            Some(StoresSource::DataDir(folder)) => {
                 let identity = synod_storage::StoreIdentity { cluster, node };
                 let ids = members.iter().map(|(node, _)| *node);
                 crate::open_data_dir(&folder, P::NAME, identity, ids)?

@@ -1,4 +1,4 @@
-//! The data folder of a node, and the checks that keep a node from starting on the wrong one.
+//! Data folder of a node, and the checks that prevent a start on a wrong folder.
 
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
@@ -8,24 +8,24 @@ use std::time::SystemTime;
 use synod_storage::{LogStore, MemoryLog, MemoryState, StateStore, StorageError, StoreIdentity};
 use synod_types::{Incarnation, NodeId};
 
-/// The file of a data folder that names the protocol of its log.
+/// File of a data folder that names the protocol of its log.
 const PROTOCOL_FILE: &str = "protocol";
-/// The file of a data folder that names the founding members.
+/// File of a data folder that lists the ids of the members.
 const MEMBERS_FILE: &str = "members";
-/// The log store's part of a data folder.
+/// Subfolder of the log store.
 const LOG_FOLDER: &str = "log";
 
-/// A node's two stores.
+/// Stores of a node.
 pub struct Stores {
-    /// The log.
+    /// Store of the log.
     pub log: Box<dyn LogStore>,
-    /// The state machine's.
+    /// Store of the applied state.
     pub state: Box<dyn StateStore>,
 }
 
 impl Stores {
-    /// Two new stores in memory. A node that stops loses its votes with them: it must not come back
-    /// under the same id while its peers run.
+    /// Returns new stores in memory. A node that stops loses its votes with them, so it must not start
+    /// again under the same id while its peers run.
     #[must_use]
     pub fn in_memory() -> Self {
         let log = Box::new(MemoryLog::new(Incarnation(random())));
@@ -33,77 +33,77 @@ impl Stores {
     }
 }
 
-/// Reason that a data folder is refused. The folder is left as it is.
+/// Error of a data folder that cannot be used. The check changes nothing in the folder.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataDirError {
-    /// The folder cannot be made, read or written.
+    /// The folder cannot be created, read or written.
     #[error("cannot {action} {path}: {reason}")]
     Io {
-        /// The step that failed.
+        /// Step that failed.
         action: &'static str,
-        /// The file or folder.
+        /// File or folder.
         path: PathBuf,
-        /// The operating system's message.
+        /// Message of the operating system.
         reason: String,
     },
     /// Another protocol wrote the log.
     #[error("{path}: the data is of the protocol {found:?}, not {protocol:?}")]
     Protocol {
-        /// The folder.
+        /// Data folder.
         path: PathBuf,
-        /// The protocol that wrote the log.
+        /// Protocol that wrote the log.
         found: String,
-        /// The protocol that was to start.
+        /// Protocol that was to start.
         protocol: String,
     },
-    /// The folder is not empty and not a node's.
-    #[error("{path}: not a Synod node's data: the folder holds something else")]
+    /// The folder has files, but not those of a node.
+    #[error("{path}: not a Synod data folder: the folder holds other files")]
     Foreign {
-        /// The folder.
+        /// Data folder.
         path: PathBuf,
     },
-    /// The node has served before, and its log is gone.
+    /// The node has run before, and its log is missing.
     #[error(
-        "{path}: the log is gone, and with it this node's votes; do not start this node on it: \
+        "{path}: the log is missing, and with it this node's votes; do not start this node on it: \
          restore the folder or replace the node"
     )]
     LogGone {
-        /// The log's folder.
+        /// Folder of the log.
         path: PathBuf,
     },
-    /// The cluster was founded by other members.
+    /// The node first started with other members.
     #[error(
         "{path}: the data is of a cluster of the nodes {found}, not {members}: the members of a \
          cluster cannot be changed"
     )]
     Members {
-        /// The folder.
+        /// Data folder.
         path: PathBuf,
-        /// The founding members.
+        /// Members at the first start.
         found: String,
-        /// The members that were given.
+        /// Members of this start.
         members: String,
     },
     /// A store is damaged, another node's, or in use.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// The program has no store for a folder.
-    #[error("this program was built without RocksDB; the stores it has: memory")]
+    /// The program was built without a store for data folders.
+    #[error("this program was built without RocksDB; available stores: memory")]
     NoRocksDb,
 }
 
 impl DataDirError {
-    /// Returns the action that helps, after a colon, for errors whose text does not name one.
+    /// Returns the action for the operator, after a colon, if the error's text names none.
     pub(crate) fn remedy(&self) -> &'static str {
         match self {
-            Self::Protocol { .. } => ": start the protocol that wrote it, or name another folder",
-            Self::Foreign { .. } => ": name an empty folder",
-            Self::Members { .. } => ": give the founding members, or name another folder",
-            Self::Io { .. } => ": repair the folder or its permissions, or name another one",
-            Self::NoRocksDb => ": turn on the feature `rocksdb`",
+            Self::Protocol { .. } => ": start the protocol that wrote it, or use another folder",
+            Self::Foreign { .. } => ": use an empty folder",
+            Self::Members { .. } => ": start with the original members, or use another folder",
+            Self::Io { .. } => ": repair the folder or its permissions, or use another folder",
+            Self::NoRocksDb => ": enable the feature `rocksdb`",
             Self::Storage(StorageError::WrongIdentity { .. } | StorageError::Foreign { .. }) => {
-                ": name this node's own folder"
+                ": use this node's own folder"
             }
             Self::Storage(_) | Self::LogGone { .. } => "",
         }
@@ -114,22 +114,23 @@ impl DataDirError {
     }
 }
 
-/// Opens a node's stores in a data folder; makes them if the folder is new.
+/// Opens a node's stores in a data folder; creates them if the folder is new.
 ///
 /// # Errors
-/// If the folder cannot be used, belongs to another node, cluster or protocol, was written by a
-/// newer version or under other members, or is damaged.
+/// If the folder cannot be read or written, is of another node, cluster, protocol or list of members,
+/// was written by a newer version, or is damaged.
 pub fn open_data_dir(
     data: &Path,
     protocol: &str,
     identity: StoreIdentity,
     members: impl IntoIterator<Item = NodeId>,
 ) -> Result<Stores, DataDirError> {
-    make_folder(data).map_err(|error| DataDirError::io("create the data folder", data, &error))?;
+    create_folder(data)
+        .map_err(|error| DataDirError::io("create the data folder", data, &error))?;
     check_protocol(data, protocol)?;
     check_log(data)?;
     let stores = rocksdb(data, identity)?;
-    // Last: a folder of another node is refused as that, not for its members.
+    // Checked last: the identity of another node is the better error than its members.
     check_members(data, members)?;
     Ok(stores)
 }
@@ -147,7 +148,8 @@ fn rocksdb(_: &Path, _: StoreIdentity) -> Result<Stores, DataDirError> {
     Err(DataDirError::NoRocksDb)
 }
 
-/// Another protocol's records could decode as this one's, so the folder names their protocol.
+/// Checks the protocol of the folder's log; a new folder records it. The records alone do not show it:
+/// those of another protocol might decode without an error.
 fn check_protocol(data: &Path, protocol: &str) -> Result<(), DataDirError> {
     let file = data.join(PROTOCOL_FILE);
     let path = || data.to_owned();
@@ -158,19 +160,20 @@ fn check_protocol(data: &Path, protocol: &str) -> Result<(), DataDirError> {
             Err(DataDirError::Protocol { path: path(), found, protocol })
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // Only an empty folder is new: other files could be those of another program.
             let new = is_new(data, &draft_of(&file));
             if !new.map_err(|error| DataDirError::io("read", data, &error))? {
                 return Err(DataDirError::Foreign { path: path() });
             }
-            let written = write_whole(&file, &format!("{protocol}\n"));
+            let written = write_atomically(&file, &format!("{protocol}\n"));
             written.map_err(|error| DataDirError::io("write", &file, &error))
         }
         Err(error) => Err(DataDirError::io("read", &file, &error)),
     }
 }
 
-/// A log store makes itself where there is none. But a node that has lost its votes is no new node:
-/// a file of members shows that a first start has made both stores.
+/// Checks that a node that ran before still has its log. The log store would create a new one, and the
+/// node would have lost its votes. The file of members shows that both stores were created before.
 fn check_log(data: &Path) -> Result<(), DataDirError> {
     let log = data.join(LOG_FOLDER);
     let is_empty = match fs::read_dir(&log) {
@@ -183,8 +186,8 @@ fn check_log(data: &Path) -> Result<(), DataDirError> {
     Ok(())
 }
 
-/// A node that accepted a shorter list of members could elect itself and lose what the whole
-/// cluster has acknowledged. So the list is kept by ids; addresses may change.
+/// Checks the ids of the members; a new folder records them. With a shorter list a node could elect
+/// itself and lose commands that the cluster has acknowledged. Addresses may change.
 fn check_members(
     data: &Path,
     members: impl IntoIterator<Item = NodeId>,
@@ -200,16 +203,16 @@ fn check_members(
             Err(DataDirError::Members { path, found, members: ids })
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let written = write_whole(&file, &format!("{ids}\n"));
+            let written = write_atomically(&file, &format!("{ids}\n"));
             written.map_err(|error| DataDirError::io("write", &file, &error))
         }
         Err(error) => Err(DataDirError::io("read", &file, &error)),
     }
 }
 
-/// Makes a folder and those above it, durably: a power cut that took one away would take the
-/// node's votes with it.
-fn make_folder(path: &Path) -> io::Result<()> {
+/// Creates a folder and its missing parents durably: a power failure that removed one would remove the
+/// node's votes.
+fn create_folder(path: &Path) -> io::Result<()> {
     let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
     let missing: Vec<_> = path.ancestors().take_while(is_missing).collect();
     fs::create_dir_all(path)?;
@@ -220,7 +223,7 @@ fn make_folder(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns whether a folder is empty, but for the draft of a first start that was cut short.
+/// Returns whether a folder is empty, except for the draft file of an interrupted first start.
 fn is_new(data: &Path, draft: &Path) -> io::Result<bool> {
     for entry in fs::read_dir(data)? {
         if entry?.path() != draft {
@@ -234,8 +237,8 @@ fn draft_of(file: &Path) -> PathBuf {
     file.with_extension("new")
 }
 
-/// Writes a file so that it is there with all of its text or not at all, whatever fails.
-fn write_whole(file: &Path, text: &str) -> io::Result<()> {
+/// Writes a file atomically and durably: after a crash it has its whole text or does not exist.
+fn write_atomically(file: &Path, text: &str) -> io::Result<()> {
     let draft = draft_of(file);
     let mut out = fs::File::create(&draft)?;
     out.write_all(text.as_bytes())?;
@@ -244,7 +247,8 @@ fn write_whole(file: &Path, text: &str) -> io::Result<()> {
     fs::File::open(file.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
-/// The size of all files in a folder and below it, in bytes; what cannot be read counts nothing.
+/// Returns the size of all files in a folder and its subfolders, in bytes. Files that cannot be read
+/// count as 0.
 #[must_use]
 pub fn folder_bytes(folder: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(folder) else { return 0 };
@@ -256,8 +260,8 @@ pub fn folder_bytes(folder: &Path) -> u64 {
     entries.filter_map(Result::ok).map(size).sum()
 }
 
-/// A number that no other process draws: the standard library seeds its hashers from the system's
-/// randomness.
+/// Returns a random number, for incarnations and seeds. Its source is the operating system's
+/// randomness, which seeds the standard library's hashers.
 #[must_use]
 pub fn random() -> u64 {
     RandomState::new().hash_one((std::process::id(), SystemTime::now()))
@@ -268,7 +272,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_keeps_to_its_protocol() {
+    fn folder_of_another_protocol_is_rejected() {
         let folder = tempfile::tempdir().unwrap();
         check_protocol(folder.path(), "raft").unwrap();
         check_protocol(folder.path(), "raft").unwrap();
@@ -277,10 +281,10 @@ mod tests {
     }
 
     #[test]
-    fn a_first_start_that_was_cut_short_is_begun_again() {
+    fn interrupted_first_start_is_repeated() {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("cluster/node-1");
-        make_folder(&data).unwrap();
+        create_folder(&data).unwrap();
         fs::write(data.join("protocol.new"), "ra").unwrap();
         check_protocol(&data, "raft").unwrap();
         assert_eq!(fs::read_to_string(data.join(PROTOCOL_FILE)).unwrap(), "raft\n");
@@ -288,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_keeps_to_its_members_in_any_order() {
+    fn members_may_change_their_order_but_not_their_ids() {
         let folder = tempfile::tempdir().unwrap();
         let check = |ids: &[u64]| check_members(folder.path(), ids.iter().copied().map(NodeId));
         check(&[1, 2, 3]).unwrap();
@@ -301,13 +305,13 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_has_served_needs_its_log() {
+    fn node_that_ran_before_does_not_start_without_its_log() {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path();
         check_log(data).unwrap();
         fs::write(data.join(MEMBERS_FILE), "1 2 3\n").unwrap();
         let error = check_log(data).unwrap_err().to_string();
-        assert!(error.contains("log: the log is gone"), "{error}");
+        assert!(error.contains("log: the log is missing"), "{error}");
         fs::create_dir(data.join(LOG_FOLDER)).unwrap();
         assert!(check_log(data).is_err(), "an empty folder is no log");
         fs::write(data.join(LOG_FOLDER).join("SYNOD"), "").unwrap();
@@ -315,16 +319,16 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_with_other_things_in_it_is_left_alone() {
+    fn folder_with_other_files_is_rejected_and_left_unchanged() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("diary.txt"), "dear").unwrap();
         let error = check_protocol(folder.path(), "raft").unwrap_err().to_string();
-        assert!(error.contains("not a Synod node's data"), "{error}");
+        assert!(error.contains("not a Synod data folder"), "{error}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]
-    fn a_folder_is_as_large_as_what_is_in_it() {
+    fn folder_bytes_counts_all_files_and_subfolders() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("below")).unwrap();
         fs::write(folder.path().join("below/a"), [0; 100]).unwrap();
@@ -335,7 +339,7 @@ mod tests {
 
     #[cfg(not(feature = "rocksdb"))]
     #[test]
-    fn program_without_rocksdb_names_the_stores_that_it_has() {
+    fn program_without_rocksdb_rejects_a_data_folder() {
         let folder = tempfile::tempdir().unwrap();
         let identity = StoreIdentity { cluster: synod_types::ClusterId(7), node: NodeId(1) };
         let opened = open_data_dir(folder.path(), "raft", identity, [NodeId(1)]);

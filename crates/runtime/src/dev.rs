@@ -1,15 +1,16 @@
-//! Certificates for development and tests: one authority that no file keeps.
+//! Certificates for development and tests, signed by an authority whose key is not stored.
 
 use std::collections::BTreeMap;
 use synod_transport::Credentials;
 use synod_transport::certificates::{CertificateAuthority, CertificateError};
 use synod_types::{ClusterId, NodeId};
 
-/// Issues credentials for `nodes` of a cluster, signed by a new authority that is dropped at once: no
-/// other node can join later. For production use `synod cert`, or an authority of your own.
+/// Issues credentials for `nodes` of a cluster, signed by a new certificate authority. The authority's
+/// key is dropped, so no other node can join later. In production use `synod cert`, or your own
+/// authority.
 ///
 /// # Errors
-/// If a node is 0, or the system gives no randomness.
+/// If a node id is 0, or the system's source of randomness fails.
 pub fn credentials(
     cluster: ClusterId,
     nodes: impl IntoIterator<Item = NodeId>,

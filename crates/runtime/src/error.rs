@@ -1,59 +1,59 @@
-//! Errors of a replica's handle.
+//! Errors of calls on a replica's handle.
 
 use crate::Fatal;
 use synod_consensus::Refusal;
 use synod_types::NodeId;
 
-/// Reason that a command or a read has no reply.
+/// Error of a command or a read without a reply.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReplicaError {
-    /// Too many requests are pending. Nothing happened.
+    /// Too many requests are pending. The request was not accepted.
     #[error("too many requests are pending: retry after a pause")]
     Busy,
-    /// No leader accepted the request. Nothing happened.
-    #[error("no leader accepted the request: retry once one is elected")]
+    /// No leader accepted the request in time. The request had no effect.
+    #[error("no leader accepted the request: retry once a leader is elected")]
     NotLeader {
-        /// The probable leader.
+        /// Probable leader, if known.
         hint: Option<NodeId>,
     },
-    /// The members of the cluster have changed. Nothing happened.
+    /// The members of the cluster have changed. The request had no effect.
     #[error("the members of the cluster have changed: retry")]
     MembersChanged,
-    /// The command is longer than the protocol or the queue accepts. Nothing happened.
+    /// The command is longer than the protocol or the queue accepts. The command had no effect.
     #[error("the command is larger than {limit} bytes: split it")]
     TooLarge {
-        /// The longest command in bytes.
+        /// Limit in bytes.
         limit: u64,
     },
-    /// The protocol does not have this kind of request. Nothing happened.
+    /// The protocol does not support this kind of request. The request had no effect.
     #[error("the protocol does not support this request")]
     Unsupported,
-    /// The command or its reply does not match the state machine's types. Nothing happened, unless it is
-    /// the reply: then the command was applied.
+    /// The command or its reply cannot be encoded or decoded. If it is the reply, the command was
+    /// applied; otherwise it changed no state.
     #[error("cannot {action}: {reason}: all nodes must run the same state machine")]
     Codec {
-        /// The step that failed.
+        /// Step that failed.
         action: &'static str,
-        /// The codec's message.
+        /// Message of the codec.
         reason: String,
     },
-    /// The read found no quorum in time.
-    #[error("the read reached no quorum in time: retry once a majority of the nodes runs")]
+    /// No quorum confirmed the read in time.
+    #[error("no quorum confirmed the read in time: retry once a majority of the nodes runs")]
     ReadTimedOut,
-    /// The replica stops or has stopped. Nothing happened.
+    /// The replica is stopping or has stopped. The request had no effect.
     #[error("the replica is stopped: use another node{}", because(.cause.as_ref()))]
     Stopped {
-        /// The first fatal error, if one stopped it.
+        /// First fatal error, if one stopped the replica.
         cause: Option<Fatal>,
     },
     /// The command may have been applied, or may be applied later.
     #[error(
-        "the outcome is unknown: the command may have been applied or may yet be; read the state \
-         before you execute it again{}", because(.cause.as_ref())
+        "the outcome is unknown: the command may have been applied, or may be applied later; read \
+         the state before you retry{}", because(.cause.as_ref())
     )]
     OutcomeUnknown {
-        /// The first fatal error, if one stopped the replica; otherwise the time ran out.
+        /// First fatal error, if one stopped the replica; otherwise the request timed out.
         cause: Option<Fatal>,
     },
 }
@@ -63,7 +63,7 @@ fn because(cause: Option<&Fatal>) -> String {
 }
 
 impl ReplicaError {
-    /// Returns whether the same call may succeed later and cannot be applied twice by a retry.
+    /// Returns whether a retry of the same call may succeed and cannot apply a command twice.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {

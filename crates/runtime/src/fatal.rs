@@ -1,4 +1,4 @@
-//! Fatal errors: the first thread of a replica that fails stops it, and reports why.
+//! Fatal errors of a replica: any thread that fails reports one, which stops the replica.
 
 use std::io;
 use std::thread;
@@ -7,48 +7,47 @@ use synod_replica::ApplyError;
 use synod_storage::StorageError;
 use tokio::sync::watch;
 
-/// The error that stopped a replica. Final for this process: the replica must be started again, and
-/// what it names must be repaired first.
+/// Error that stopped a replica. It is final: repair the cause, then start the replica again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fatal {
-    /// A write of the log failed. What the disk holds now is unknown.
+    /// A write or sync of the log failed. The content of the disk is unknown.
     #[error("the log cannot be written, so the node stops: {0}")]
     Log(StorageError),
-    /// A write of the state failed.
+    /// A write or sync of the state failed.
     #[error("the state cannot be saved, so the node stops: {0}")]
     State(ApplyError),
-    /// The state machine cannot go on from what is stored.
+    /// The state machine failed.
     #[error("the log cannot be applied, so the node stops: {0}")]
     Apply(ApplyError),
-    /// The protocol would undo what is chosen, or a peer contradicts what is chosen.
+    /// The protocol would change chosen values, or a peer reports other values as chosen.
     #[error(transparent)]
     Protocol(#[from] FatalError),
-    /// A thread panicked. Its message is on standard error.
+    /// A thread panicked. The panic message is on standard error.
     #[error("the thread {0} panicked, so the node stops: see standard error")]
     Panicked(String),
-    /// The operating system refused what a thread needs.
+    /// The operating system did not provide a resource that a thread needs.
     #[error("{0}")]
     System(String),
 }
 
-/// Reports fatal errors of one replica. The first one counts. Clones report to the same replica.
+/// Sender of one replica's fatal errors. Only the first error is kept. Clones share the channel.
 #[derive(Clone, Debug)]
 pub struct FatalErrorSender(watch::Sender<Option<Fatal>>);
 
-/// Receives the first fatal error of one replica. Clones receive the same one.
+/// Receiver of one replica's first fatal error. Clones receive the same error.
 #[derive(Clone, Debug)]
 pub struct FatalErrorReceiver(watch::Receiver<Option<Fatal>>);
 
 impl FatalErrorSender {
-    /// Returns a sender and its receiver.
+    /// Creates a channel; returns its sender and its receiver.
     #[must_use]
     pub fn new() -> (Self, FatalErrorReceiver) {
         let (sender, receiver) = watch::channel(None);
         (Self(sender), FatalErrorReceiver(receiver))
     }
 
-    /// Reports that the replica must stop. Errors after the first are dropped.
+    /// Reports a fatal error, so that the replica stops. Errors after the first are dropped.
     pub fn send(&self, why: Fatal) {
         self.0.send_if_modified(|first| {
             let is_first = first.is_none();
@@ -59,11 +58,11 @@ impl FatalErrorSender {
         });
     }
 
-    /// Starts a thread whose failure, or panic, is a fatal error. The error is reported before `task`
-    /// is dropped: a thread that finds the task's channels closed finds the reason here.
+    /// Starts a thread that reports its error or panic as a fatal error. The error is reported before
+    /// `task` is dropped, so that threads that find its channels closed can read the reason.
     ///
     /// # Errors
-    /// If the system refuses.
+    /// If the operating system cannot start a thread.
     pub fn thread<T: Send + 'static>(
         &self,
         name: &str,
@@ -72,12 +71,12 @@ impl FatalErrorSender {
     ) -> io::Result<()> {
         let (fatal, name) = (self.clone(), name.to_owned());
         let work = move || {
-            let mut task = task; // Declared before the guard, so dropped after it in a panic.
+            let mut task = task; // Declared before the guard, so that a panic drops it after the guard.
             let mut guard = PanicGuard { fatal, armed: true };
             if let Err(error) = run(&mut task) {
                 guard.fatal.send(error);
             }
-            // A store may panic when it is closed.
+            // Dropped while the guard is armed: a store may panic when it closes.
             drop(task);
             guard.armed = false;
         };
@@ -92,7 +91,7 @@ impl FatalErrorReceiver {
         self.0.borrow().clone()
     }
 
-    /// Waits for the first fatal error; `None` if every thread and every sender is gone without one.
+    /// Waits for the first fatal error. Returns `None` if all senders are dropped without one.
     pub async fn first(&self) -> Option<Fatal> {
         let mut errors = self.0.clone();
         match errors.wait_for(Option::is_some).await {
@@ -102,7 +101,7 @@ impl FatalErrorReceiver {
     }
 }
 
-/// Reports a fatal error when its thread unwinds.
+/// Guard that reports a fatal error when its thread unwinds.
 struct PanicGuard {
     fatal: FatalErrorSender,
     armed: bool,
@@ -129,7 +128,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn failure_and_panic_are_fatal_and_a_clean_end_is_not() {
+    async fn error_and_panic_of_a_thread_are_fatal_and_a_clean_end_is_not() {
         assert_eq!(first_error(|| Ok(())).await, "quiet");
         assert_eq!(first_error(|| Err(Fatal::System("disk full".into()))).await, "disk full");
         let panicked = first_error(|| panic!("on purpose")).await;
@@ -137,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn first_of_two_fatal_errors_counts() {
+    fn first_of_two_fatal_errors_is_kept() {
         let (fatal, errors) = FatalErrorSender::new();
         assert_eq!(errors.get(), None);
         fatal.send(Fatal::System("first".into()));

@@ -1,8 +1,8 @@
-//! A replicated state machine as a handle: a replica's threads, stores and network put together.
+//! Runtime of a replicated state machine: a replica's threads, stores and network behind one handle.
 //!
 //! Depend on this crate, one protocol crate and tokio. Implement [`TypedMachine`] for your state, start
-//! a [`Replica`] on each node, and [`execute`](Replica::execute) commands on any of them: each is
-//! applied once, in the same order, on every node.
+//! a [`Replica`] on each node, and [`execute`](Replica::execute) commands on any of them. Every node
+//! applies each command once, in the same order.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -52,30 +52,29 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A [`TypedMachine`] holds its state in memory. A [`StateMachine`] may keep values in its store and read
-//! them while it applies and from its readers: see `examples/own_state_machine.rs`, which also emits
+//! A [`TypedMachine`] holds its state in memory. A [`StateMachine`] may keep values in its store, and read
+//! them while it applies and from its readers. See `examples/own_state_machine.rs`, which also emits
 //! events ([`Builder::on_events`]) and removes old keys in slices.
 //!
 //! Several replicas may run in one process: there are no globals, and thread names and spans carry the
-//! node. Stores, transport and protocol can be any; a protocol chosen at run time is a `match` around
-//! the builder, because [`Replica`] does not name it.
+//! node's id. You can provide your own stores, transport and protocol. To choose the protocol at run
+//! time, `match` around the builder: the type of [`Replica`] does not depend on the protocol.
 //!
 //! # Errors
-//! - [`StartError`]: the replica cannot start, as on a data folder of another node, protocol or list of
-//!   members.
+//! - [`StartError`]: the replica cannot start, for example because the data folder is of another node,
+//!   protocol or list of members.
 //! - [`ReplicaError`]: a call has no reply. [`is_retryable`](ReplicaError::is_retryable) returns whether
-//!   to call again.
-//! - [`Fatal`]: the replica stopped, because a disk failed or an invariant broke. The first one is the
-//!   result of [`shutdown`](Replica::shutdown).
-//! - [`StateError`]: a state machine finds its stored form unreadable. While it is loaded or applies, that
-//!   is fatal; of a reader's [`query`](StateReader::query) it is the result.
+//!   a retry is safe and may succeed.
+//! - [`Fatal`]: the replica stopped, because a disk failed or an invariant was violated.
+//!   [`shutdown`](Replica::shutdown) returns the first one.
+//! - [`StateError`]: a state machine cannot read its stored state. It is fatal while the state machine
+//!   loads or applies. A reader's [`query`](StateReader::query) returns it to its caller.
 //!
 //! # Features
 //! - `quic`: the QUIC transport with mutual TLS, and `dev::credentials`.
-//! - `rocksdb`: `Builder::data_dir`. Compiles a large C++ library.
+//! - `rocksdb`: `Builder::data_dir`. Builds a large C++ library.
 //!
-//! Left out on purpose: changes of the members while the cluster runs, and compaction of the log, which
-//! needs snapshots that travel.
+//! Left out on purpose: membership changes, and compaction of the log, which needs snapshot transfer.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

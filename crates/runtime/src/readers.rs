@@ -1,10 +1,10 @@
-//! Reader threads: long reads from views of the state, within a budget of memory.
+//! Reader threads, which run long reads on views of the state, within a memory budget.
 //!
-//! The apply thread only hands out the view. A read is done in pieces: the first by the client's
-//! own task, which is all that most reads need, and the others by a few reader threads, in turn, so
-//! that a short read does not wait for a long one. After each piece the read is dropped if its
-//! client has gone, and refused if the bytes of all replies in memory pass the budget. A reply
-//! keeps its part of the budget until it is sent.
+//! The apply thread only creates the view. A read runs in steps. The client's task runs the first
+//! step, which completes most reads. A few reader threads run the other steps round-robin, so that a
+//! short read does not wait for a long one. After each step, the read is dropped if its client is
+//! gone, and rejected if all replies in memory exceed the budget. A reply keeps its part of the budget
+//! until it is sent.
 
 use crate::FatalErrorSender;
 use std::collections::VecDeque;
@@ -13,40 +13,40 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use synod_consensus::PiecewiseRead;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-/// The budget is counted in units of this many bytes.
+/// Unit of the budget, in bytes.
 const UNIT: usize = 1 << 10;
-/// A read takes this many units at least: what it needs itself, and what its view may keep alive.
+/// Minimum units of a read: for its own state, and for memory that its view keeps alive.
 const MIN_UNITS: usize = 4;
 
-/// A reply, and its part of the budget.
+/// Reply, and its part of the budget.
 type Read<R> = (<R as PiecewiseRead>::Reply, OwnedSemaphorePermit);
 
-/// The reason that there is no reply.
+/// Error of a read without a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
-    /// The budget is used up.
-    #[error("the replies to all reads take too much memory: retry after a pause")]
+    /// The memory budget is exhausted.
+    #[error("the replies of all reads exceed the memory budget: retry after a pause")]
     Budget,
     /// The node is stopping.
     #[error("the node is stopping")]
     Stopping,
 }
 
-/// The reader threads and their budget. The threads end when this is dropped.
+/// Reader threads and their memory budget. The threads end when this is dropped.
 pub struct Readers<R: PiecewiseRead> {
     queue: Arc<Queue<R>>,
     budget: Arc<Semaphore>,
 }
 
-/// A read that is not finished.
+/// Read that is not complete.
 struct Job<R: PiecewiseRead> {
     reading: R,
     room: OwnedSemaphorePermit,
     reply: oneshot::Sender<Result<Read<R>, ReadError>>,
 }
 
-/// Reads that wait for their next piece, in turn.
+/// Queue of reads that wait for their next step.
 struct Queue<R: PiecewiseRead> {
     waiting: Mutex<Waiting<R>>,
     changed: Condvar,
@@ -58,10 +58,11 @@ struct Waiting<R: PiecewiseRead> {
 }
 
 impl<R: PiecewiseRead> Readers<R> {
-    /// Starts as many reader threads as half of the cores: reads must leave time for writes.
+    /// Starts one reader thread for each two CPUs, and at least one: reads must leave CPU time for
+    /// writes.
     ///
     /// # Errors
-    /// If the system refuses a thread.
+    /// If the operating system cannot start a thread.
     pub fn start(budget: usize, fatal: &FatalErrorSender) -> io::Result<Self> {
         let readers = Self::without_threads(budget);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -75,7 +76,7 @@ impl<R: PiecewiseRead> Readers<R> {
         Ok(readers)
     }
 
-    /// Returns readers without threads: of a long read only the first piece is ever done. For tests.
+    /// Returns readers without threads, which never complete a read of more than one step. For tests.
     #[must_use]
     pub fn without_threads(budget: usize) -> Self {
         let units = (budget / UNIT).min(Semaphore::MAX_PERMITS);
@@ -84,16 +85,17 @@ impl<R: PiecewiseRead> Readers<R> {
         Self { queue, budget: Arc::new(Semaphore::new(units)) }
     }
 
-    /// Answers a query. Dropping the future drops the read. The permit is the reply's part of the
-    /// budget: drop it once the reply is sent.
+    /// Runs a read and returns its reply with the reply's part of the budget: drop the permit when the
+    /// reply is sent. Dropping the future drops the read.
     ///
     /// # Errors
-    /// If the budget is used up, or the readers are dropped.
+    /// If the budget is exhausted, or the readers are dropped.
     pub async fn read(
         &self,
         mut reading: R,
     ) -> Result<(R::Reply, OwnedSemaphorePermit), ReadError> {
-        let mut room = take(&self.budget, MIN_UNITS)?;
+        let mut room = acquire(&self.budget, MIN_UNITS)?;
+        // The first step runs here: most reads need no reader thread.
         let done = reading.step();
         grow(&self.budget, &mut room, reading.bytes())?;
         if let Some(reply) = done {
@@ -123,7 +125,7 @@ impl<R: PiecewiseRead> Queue<R> {
         Ok(())
     }
 
-    /// Drops all reads; those that a thread is at go after their piece.
+    /// Drops all queued reads. A read on a thread is dropped after its step.
     fn close(&self) {
         let mut waiting = self.lock();
         waiting.closed = true;
@@ -132,7 +134,7 @@ impl<R: PiecewiseRead> Queue<R> {
         self.changed.notify_all();
     }
 
-    /// Does pieces until the queue is closed.
+    /// Runs steps of queued reads until the queue is closed.
     fn work(&self) {
         loop {
             let waiting = self.lock();
@@ -141,39 +143,39 @@ impl<R: PiecewiseRead> Queue<R> {
             let mut waiting = waiting.unwrap_or_else(PoisonError::into_inner);
             let Some(job) = waiting.jobs.pop_front() else { return };
             drop(waiting);
-            self.piece(job);
+            self.run_step(job);
         }
     }
 
-    /// Does the next piece of a read whose client is still there.
-    fn piece(&self, mut job: Job<R>) {
+    /// Runs the next step of a read, unless its client is gone.
+    fn run_step(&self, mut job: Job<R>) {
         if job.reply.is_closed() {
             return;
         }
         let done = job.reading.step();
         let budget = Arc::clone(job.room.semaphore());
         let grown = grow(&budget, &mut job.room, job.reading.bytes());
-        // The client may have gone in the meantime.
+        // A send fails if the client has gone in the meantime.
         match (grown, done) {
             (Err(error), _) => drop(job.reply.send(Err(error))),
             (Ok(()), Some(reply)) => drop(job.reply.send(Ok((reply, job.room)))),
-            // Refused only when the node stops, and then the client sees its end dropped.
+            // The push fails only if the node stops. That drops the sender, which the client sees.
             (Ok(()), None) => drop(self.push(job)),
         }
     }
 
-    /// A panic elsewhere leaves the queue whole: it is only ever pushed to and popped from.
+    /// Locks the queue. A poisoned lock is safe: each push or pop leaves the queue consistent.
     fn lock(&self) -> MutexGuard<'_, Waiting<R>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn take(budget: &Arc<Semaphore>, units: usize) -> Result<OwnedSemaphorePermit, ReadError> {
+fn acquire(budget: &Arc<Semaphore>, units: usize) -> Result<OwnedSemaphorePermit, ReadError> {
     let units = u32::try_from(units).map_err(|_| ReadError::Budget)?;
     Arc::clone(budget).try_acquire_many_owned(units).map_err(|_| ReadError::Budget)
 }
 
-/// Makes room for as many bytes as a read has gathered.
+/// Raises a read's part of the budget to `bytes`, the size of what it has collected.
 fn grow(
     budget: &Arc<Semaphore>,
     room: &mut OwnedSemaphorePermit,
@@ -181,7 +183,7 @@ fn grow(
 ) -> Result<(), ReadError> {
     let more = (bytes / UNIT + 1).saturating_sub(room.num_permits());
     if more > 0 {
-        room.merge(take(budget, more)?);
+        room.merge(acquire(budget, more)?);
     }
     Ok(())
 }
@@ -199,7 +201,7 @@ mod tests {
 
     const BUDGET: usize = 1 << 20;
 
-    /// 4000 keys of 100 bytes: more than 500 KiB with what goes with a key.
+    /// Returns a store of 4,000 keys with values of 100 bytes: more than 500 KiB in total.
     fn store() -> KvStore {
         let mut store = KvStore::new();
         for key in 0..4_000 {
@@ -224,14 +226,14 @@ mod tests {
 
     fn start<'a>(readers: &'a Readers, store: &KvStore) -> Started<'a> {
         let mut read: Started<'a> = Box::pin(readers.read(reading(store, 0)));
-        assert!(poll(&mut read).is_pending(), "more than a piece");
+        assert!(poll(&mut read).is_pending(), "the read takes more than one step");
         read
     }
 
-    /// Does one piece, as a reader thread does; returns whether there was one.
-    fn piece(readers: &Readers) -> bool {
+    /// Runs one step, as a reader thread does; returns whether a read was queued.
+    fn run_step(readers: &Readers) -> bool {
         let job = readers.queue.lock().jobs.pop_front();
-        job.map(|job| readers.queue.piece(job)).is_some()
+        job.map(|job| readers.queue.run_step(job)).is_some()
     }
 
     fn keys((reply, _): &Read) -> usize {
@@ -244,32 +246,32 @@ mod tests {
     }
 
     #[test]
-    fn read_without_a_client_ends_with_the_piece_it_is_at() {
+    fn read_without_a_client_ends_after_its_step() {
         let (readers, store) = (Readers::without_threads(BUDGET), store());
         let mut read = start(&readers, &store);
-        assert!(piece(&readers) && poll(&mut read).is_pending());
-        assert!(free(&readers) < BUDGET - 200_000, "two pieces take room");
+        assert!(run_step(&readers) && poll(&mut read).is_pending());
+        assert!(free(&readers) < BUDGET - 200_000, "two steps take part of the budget");
         drop(read);
-        assert!(piece(&readers), "the read is looked at once more");
-        assert!(!piece(&readers), "and not put back");
+        assert!(run_step(&readers), "the read is still queued");
+        assert!(!run_step(&readers), "the read was queued again");
         assert_eq!(free(&readers), BUDGET);
     }
 
     #[test]
-    fn budget_refuses_what_it_has_no_room_for_until_a_reply_is_sent() {
+    fn read_beyond_the_budget_is_rejected_until_a_reply_is_sent() {
         let (readers, store) = (Readers::without_threads(BUDGET), store());
         let mut first = start(&readers, &store);
-        while piece(&readers) {}
-        let Poll::Ready(Ok(first)) = poll(&mut first) else { panic!("the first fits") };
+        while run_step(&readers) {}
+        let Poll::Ready(Ok(first)) = poll(&mut first) else { panic!("the first read fails") };
         assert_eq!(keys(&first), 4_000);
         let mut second = start(&readers, &store);
-        while piece(&readers) {}
-        let Poll::Ready(refused) = poll(&mut second) else { panic!("it is answered") };
-        assert_eq!(refused.map(|read| keys(&read)), Err(ReadError::Budget));
+        while run_step(&readers) {}
+        let Poll::Ready(rejected) = poll(&mut second) else { panic!("the second read is pending") };
+        assert_eq!(rejected.map(|read| keys(&read)), Err(ReadError::Budget));
         drop(first);
-        assert_eq!(free(&readers), BUDGET, "a reply that is sent leaves its room");
+        assert_eq!(free(&readers), BUDGET, "a sent reply releases its part of the budget");
         let mut third = start(&readers, &store);
-        while piece(&readers) {}
+        while run_step(&readers) {}
         assert!(matches!(poll(&mut third), Poll::Ready(Ok(read)) if keys(&read) == 4_000));
     }
 
@@ -281,13 +283,13 @@ mod tests {
         assert!(poll(&mut medium).is_pending());
         let mut short: Started<'_> = Box::pin(readers.read(reading(&store, 10)));
         assert!(matches!(poll(&mut short), Poll::Ready(Ok(read)) if keys(&read) == 10));
-        assert!(piece(&readers) && piece(&readers));
+        assert!(run_step(&readers) && run_step(&readers));
         assert!(matches!(poll(&mut medium), Poll::Ready(Ok(read)) if keys(&read) == 1_500));
         assert!(poll(&mut long).is_pending());
     }
 
     #[test]
-    fn dropped_readers_answer_what_waits_and_take_nothing_new() {
+    fn closed_readers_fail_queued_and_new_reads() {
         let (readers, store) = (Readers::without_threads(BUDGET), store());
         let mut read = start(&readers, &store);
         readers.queue.close();

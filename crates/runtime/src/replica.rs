@@ -1,4 +1,4 @@
-//! The handle of a running replica: how clients' tasks reach its threads.
+//! Handle of a running replica, which sends clients' calls to its threads.
 
 use crate::run::Task;
 use crate::run::core::{Call, Signal, Waiting};
@@ -16,46 +16,46 @@ use synod_transport::Transport;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
-/// Pending commands may hold this many units of [`UNIT`] bytes: 64 MiB.
+/// Memory limit of all pending commands, in units of [`UNIT`] bytes: 64 MiB.
 const UNITS: usize = 64 << 10;
 const UNIT: usize = 1024;
-/// Reads that wait for a reader of the state; more are rejected.
+/// Limit of calls that wait for a reader of the state. Further ones are rejected as busy.
 const READERS: usize = 4096;
-/// Interval at which a draining replica checks for pending requests.
+/// Interval at which a draining replica polls for pending requests.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
 
-/// Marks a replica of a [`StateMachine`](synod_consensus::StateMachine): commands, queries and replies
-/// are bytes.
+/// Type parameter of a replica whose commands, queries and replies are bytes: that of a
+/// [`StateMachine`](synod_consensus::StateMachine).
 #[derive(Clone, Copy, Debug)]
 pub enum Untyped {}
 
-/// A running replica of the state machine `M`. Clones share it.
+/// Handle of a running replica of the state machine `M`. Clones share the replica.
 ///
-/// [`shutdown`](Self::shutdown) answers every accepted command first. Dropping the last handle stops
-/// abruptly: pending commands are not answered, and the threads end on their own a little later.
+/// [`shutdown`](Self::shutdown) completes every accepted command first. Dropping the last handle stops
+/// the replica abruptly: pending commands get no reply, and the threads end shortly afterwards.
 pub struct Replica<M = Untyped> {
     shared: Arc<Shared>,
     machine: PhantomData<fn() -> M>,
 }
 
-/// State that all handles of a replica share.
+/// State shared by all handles of a replica.
 pub(crate) struct Shared {
     calls: mpsc::Sender<Call>,
     tasks: Sender<Task>,
     meter: Arc<Meter>,
     bytes: Arc<Semaphore>,
     readers: Arc<Semaphore>,
-    /// One permit for each pending request; closed once new ones are rejected.
+    /// One permit for each pending request. Closed when the replica stops accepting requests.
     pending: Arc<Semaphore>,
     threads: Threads,
     fatal: FatalErrorSender,
     errors: FatalErrorReceiver,
 }
 
-/// A replica's running threads and its end of the network.
+/// Running threads of a replica, and its transport.
 pub(crate) struct Threads {
     pub(crate) signals: mpsc::UnboundedSender<Signal>,
-    /// Closed once all threads have ended.
+    /// Channel that closes when all threads have ended.
     pub(crate) ended: watch::Receiver<()>,
     pub(crate) receiving: AbortHandle,
     pub(crate) transport: Arc<dyn Transport>,
@@ -79,7 +79,7 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         self.threads.receiving.abort();
-        // The core may have ended.
+        // The core may have ended before.
         let _ = self.threads.signals.send(Signal::Stop);
     }
 }
@@ -101,74 +101,73 @@ impl<M> Replica<M> {
         Self { shared: Arc::new(shared), machine: PhantomData }
     }
 
-    /// Replicates a command and applies it; returns the state machine's reply. The command goes to the
-    /// leader from any node. Cancelling the future does not cancel the command.
+    /// Replicates and applies a command, and returns the state machine's reply. Any node accepts it and
+    /// forwards it to the leader. Cancelling the future does not cancel the command.
     ///
     /// # Errors
-    /// If there is no reply. Only [`OutcomeUnknown`](ReplicaError::OutcomeUnknown) leaves open whether
-    /// the command is applied.
+    /// If there is no reply. Only after [`OutcomeUnknown`](ReplicaError::OutcomeUnknown) is it unknown
+    /// whether the command was applied.
     pub async fn execute_bytes(&self, command: Bytes) -> Result<Bytes, ReplicaError> {
         let units = command.len() / UNIT + 1;
         if units > UNITS {
             return Err(ReplicaError::TooLarge { limit: (UNITS * UNIT - 1) as u64 });
         }
-        let room = Some(self.take(&self.shared.bytes, units as u32)?);
+        let room = Some(self.acquire(&self.shared.bytes, units as u32)?);
         let unknown = |cause| ReplicaError::OutcomeUnknown { cause };
         match self.call(room, |waiting| Call::Request { command, waiting }).await? {
             Some(Outcome::Done(_, reply)) => Ok(reply),
             Some(Outcome::Refused(refusal)) => Err(ReplicaError::refused(refusal)),
             Some(Outcome::Unknown) => Err(unknown(None)),
-            Some(Outcome::Readable) => unreachable!("a command is answered by its own outcome"),
+            Some(Outcome::Readable) => unreachable!("the outcome of a read for a command"),
             None => Err(unknown(self.shared.errors.get())),
         }
     }
 
-    /// Waits until this node has applied everything that was acknowledged anywhere before the call.
+    /// Waits until this node has applied every command that any node acknowledged before the call.
     ///
     /// # Errors
-    /// If no quorum confirms it in time, or the replica stops.
+    /// If no quorum confirms the read in time, or the replica stops.
     pub async fn read_barrier(&self) -> Result<(), ReplicaError> {
         match self.call(None, |waiting| Call::Read { waiting }).await? {
             Some(Outcome::Readable) => Ok(()),
             Some(Outcome::Refused(refusal)) => Err(ReplicaError::refused(refusal)),
             Some(Outcome::Unknown) => Err(ReplicaError::ReadTimedOut),
-            Some(Outcome::Done(..)) => unreachable!("a barrier has no reply"),
+            Some(Outcome::Done(..)) => unreachable!("the outcome of a command for a read"),
             None => Err(self.stopped()),
         }
     }
 
-    /// Returns a reader of the state machine as applied on this node. Reading from it delays nothing
-    /// else.
+    /// Returns a reader of the state as applied on this node. Its queries do not delay commands.
     ///
     /// # Errors
     /// If too many calls wait for one, or the replica stops.
     pub async fn reader(&self) -> Result<Box<dyn StateReader>, ReplicaError> {
-        let room = self.take(&self.shared.readers, 1)?;
+        let room = self.acquire(&self.shared.readers, 1)?;
         let (reply, reader) = oneshot::channel();
         let task = Task::Reader { room, reply };
         self.shared.tasks.send(task).map_err(|_| self.stopped())?;
         reader.await.map_err(|_| self.stopped())
     }
 
-    /// Returns the state as of the last round.
+    /// Returns the status as of the last round.
     #[must_use]
     pub fn status(&self) -> ReplicaStatus {
         *self.watch().borrow()
     }
 
-    /// Returns a receiver of each change of the state.
+    /// Returns a channel that watches the status.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<ReplicaStatus> {
         self.shared.meter.watch()
     }
 
-    /// Returns the measurements as of now.
+    /// Returns a snapshot of the metrics.
     #[must_use]
     pub fn metrics(&self) -> Metrics {
         self.shared.meter.snapshot()
     }
 
-    /// Waits for the first fatal error; never completes while there is none.
+    /// Waits for the first fatal error. Never completes if there is none.
     pub async fn failed(&self) -> Fatal {
         match self.shared.errors.first().await {
             Some(error) => error,
@@ -182,37 +181,37 @@ impl<M> Replica<M> {
         self.shared.errors.get()
     }
 
-    /// Returns a sender of fatal errors, for threads that this replica needs.
+    /// Returns a sender of fatal errors, for other threads without which the replica must stop.
     #[must_use]
     pub fn fatal_error_sender(&self) -> FatalErrorSender {
         self.shared.fatal.clone()
     }
 
-    /// Rejects new requests from now on; pending ones go on.
+    /// Rejects new requests from now on. Pending ones continue.
     pub fn refuse_new(&self) {
         self.shared.pending.close();
     }
 
-    /// Rejects new requests and waits until all pending ones are answered, or given up after a fatal
-    /// error.
+    /// Rejects new requests, and waits until all pending ones are complete, or until the threads have
+    /// ended after a fatal error.
     pub async fn drain(&self) {
         self.refuse_new();
         while self.shared.pending.available_permits() < Semaphore::MAX_PERMITS
-            // A call that was queued while the core ended keeps its permit.
+            // If the core ends, calls in its queue keep their permits: the end of the threads counts.
             && self.shared.threads.ended.has_changed().is_ok()
         {
             tokio::time::sleep(DRAIN_POLL).await;
         }
     }
 
-    /// Stops the replica without draining: what was written is synced, what was applied is saved.
-    /// Completes once all threads have ended and the transport is closed.
+    /// Stops the replica without draining. Syncs the log, saves the applied state, and completes when
+    /// all threads have ended and the transport is closed.
     ///
     /// # Errors
     /// The first fatal error.
     pub async fn stop(&self) -> Result<(), Fatal> {
         self.refuse_new();
-        // The core may have ended.
+        // The core may have ended before.
         let _ = self.shared.threads.signals.send(Signal::Stop);
         let mut ended = self.shared.threads.ended.clone();
         while ended.changed().await.is_ok() {}
@@ -220,8 +219,8 @@ impl<M> Replica<M> {
         self.failure().map_or(Ok(()), Err)
     }
 
-    /// Answers every accepted command, then [stops](Self::stop). The time limit of requests bounds the
-    /// wait, unless a disk hangs.
+    /// Completes every accepted command, then [stops](Self::stop). Takes no longer than the time limit of
+    /// requests, unless a disk hangs.
     ///
     /// # Errors
     /// The first fatal error.
@@ -234,13 +233,13 @@ impl<M> Replica<M> {
         ReplicaError::Stopped { cause: self.failure() }
     }
 
-    /// Returns the outcome; `None` if the core ended without one.
+    /// Sends a call to the core and returns its outcome, or `None` if the core ended without one.
     async fn call(
         &self,
         room: Option<OwnedSemaphorePermit>,
         call: impl FnOnce(Waiting) -> Call,
     ) -> Result<Option<Outcome>, ReplicaError> {
-        let pending = self.take(&self.shared.pending, 1)?;
+        let pending = self.acquire(&self.shared.pending, 1)?;
         let (reply, outcome) = oneshot::channel();
         let call = call(Waiting { reply, pending, room });
         self.shared.calls.try_send(call).map_err(|error| match error {
@@ -250,8 +249,9 @@ impl<M> Replica<M> {
         Ok(outcome.await.ok())
     }
 
-    /// Takes permits that belong to the request: cancelling the client's future does not release them.
-    fn take(
+    /// Acquires permits that belong to the request: cancelling the client's future does not release
+    /// them.
+    fn acquire(
         &self,
         semaphore: &Arc<Semaphore>,
         units: u32,

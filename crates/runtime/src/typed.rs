@@ -1,4 +1,4 @@
-//! A state machine with types: commands, queries and replies of its own instead of bytes.
+//! State machines with typed commands, queries and replies instead of bytes.
 
 use crate::{Replica, ReplicaError};
 use bytes::Bytes;
@@ -8,49 +8,48 @@ use std::any::Any;
 use synod_consensus::{Consistency, Output, StateError, StateMachine, StateReader, StateView};
 use synod_types::Slot;
 
-/// A deterministic state machine with types of its own, which holds its state in memory. The runtime
-/// encodes them with postcard. (A state that exceeds the memory is a [`StateMachine`]'s: that reads
-/// what it has stored.)
+/// Deterministic state machine with its own types, which holds its state in memory. The runtime encodes
+/// commands, queries and replies with postcard. If the state may exceed the memory, implement
+/// [`StateMachine`], which reads values from its store.
 ///
-/// `Clone` is how a read gets the state as it is between two commands while later commands are applied,
-/// so it has to be cheap: a large state keeps its parts in [`Arc`](std::sync::Arc)s or in persistent
-/// maps.
+/// A read clones the state machine, so that later commands do not change what it reads. `Clone` must
+/// therefore be cheap: keep the parts of a large state in [`Arc`](std::sync::Arc)s or persistent maps.
 pub trait TypedMachine: Clone + Send + Sync + 'static {
-    /// A change of the state.
+    /// Command: a change of the state.
     type Command: Serialize + DeserializeOwned + Send;
-    /// A question about the state.
+    /// Query: a read of the state.
     type Query: Serialize + DeserializeOwned + Send;
-    /// The answer to a command or a query.
+    /// Reply to a command or a query.
     type Reply: Serialize + DeserializeOwned + Send;
 
-    /// Replaces the whole state by its stored form. Called before anything else, and again whenever
-    /// another state is installed; a new store is empty.
+    /// Replaces the whole state by the stored one. Called before all other functions, and again if
+    /// another state is installed. A new store is empty.
     ///
     /// # Errors
-    /// If the entries were not written by this state machine, or cannot be read.
+    /// If another state machine wrote the entries, or they cannot be read.
     fn load(&mut self, state: &dyn StateView) -> Result<(), StateError>;
 
-    /// Applies a command, and puts what must survive a restart into the output's changes. It must depend
-    /// on nothing but the state, the slot and the command: every node must reach the same state.
+    /// Applies a command, and adds the changes that must survive a restart to the output. It must be
+    /// deterministic: all nodes must reach the same state from the same state, slot and command.
     fn apply(&mut self, slot: Slot, command: Self::Command, output: &mut Output) -> Self::Reply;
 
-    /// Answers a query.
+    /// Returns the reply to a query.
     fn query(&self, query: Self::Query) -> Self::Reply;
 }
 
-/// Returns a value in the runtime's encoding, postcard; for [`Output::changes`].
+/// Encodes a value with postcard, the runtime's encoding; for [`Output::changes`].
 ///
 /// # Panics
-/// If the type cannot be encoded, as a sequence of unknown length.
+/// If postcard cannot encode the type, such as a sequence of unknown length.
 #[must_use]
 pub fn encode<T: Serialize>(value: &T) -> Bytes {
-    postcard::to_allocvec(value).expect("the type has an encoding").into()
+    postcard::to_allocvec(value).expect("postcard can encode the type").into()
 }
 
-/// Reads a value that [`encode`] wrote; for [`TypedMachine::load`].
+/// Decodes a value that [`encode`] encoded; for [`TypedMachine::load`].
 ///
 /// # Errors
-/// If the bytes are no such value.
+/// If the bytes do not encode a value of this type.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StateError> {
     match postcard::take_from_bytes(bytes) {
         Ok((value, [])) => Ok(value),
@@ -59,8 +58,8 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StateError> {
     }
 }
 
-/// Makes a typed machine one of bytes, and is its own reader. Replies are encoded as `Option`s: `None`
-/// stands for a command or a query that cannot be decoded.
+/// Adapter from a typed state machine to [`StateMachine`] and [`StateReader`]. It encodes replies as
+/// `Option`s: `None` means that the command or the query could not be decoded.
 #[derive(Clone, Debug, Default)]
 pub struct Typed<M>(pub M);
 
@@ -76,6 +75,7 @@ impl<M: TypedMachine> StateMachine for Typed<M> {
         _: &dyn StateView,
         output: &mut Output,
     ) -> Result<Bytes, StateError> {
+        // A command that cannot be decoded changes nothing, on any node: it must not stop the cluster.
         let command = decode(command).ok();
         Ok(encode(&command.map(|command| self.0.apply(slot, command, output))))
     }
@@ -92,12 +92,12 @@ impl<M: TypedMachine> StateReader for Typed<M> {
 }
 
 impl<M: TypedMachine> Replica<M> {
-    /// Replicates a command and applies it; returns its reply. The command goes to the leader from any
-    /// node. Cancelling the future does not cancel the command.
+    /// Replicates and applies a command, and returns its reply. Any node accepts it and forwards it to
+    /// the leader. Cancelling the future does not cancel the command.
     ///
     /// # Errors
-    /// If there is no reply. Only [`OutcomeUnknown`](ReplicaError::OutcomeUnknown) leaves open whether
-    /// the command is applied.
+    /// If there is no reply. Only after [`OutcomeUnknown`](ReplicaError::OutcomeUnknown) is it unknown
+    /// whether the command was applied.
     pub async fn execute(&self, command: M::Command) -> Result<M::Reply, ReplicaError> {
         let codec = |action, reason| ReplicaError::Codec { action, reason };
         let command = postcard::to_allocvec(&command)
@@ -105,11 +105,11 @@ impl<M: TypedMachine> Replica<M> {
         let reply = self.execute_bytes(command.into()).await?;
         let reply: Option<M::Reply> =
             decode(&reply).map_err(|error| codec("decode the reply", error.to_string()))?;
-        reply.ok_or_else(|| codec("decode the command", "it was refused by all nodes".to_owned()))
+        reply.ok_or_else(|| codec("decode the command", "all nodes rejected it".to_owned()))
     }
 
-    /// Answers a query. The answer to a [linearizable](Consistency::Linearizable) one contains every
-    /// command that was acknowledged anywhere before the call. Runs on the caller's task.
+    /// Runs a query on the caller's task. A [linearizable](Consistency::Linearizable) read includes
+    /// every command that any node acknowledged before the call.
     ///
     /// # Errors
     /// If no quorum confirms a linearizable read in time, or the replica stops.
@@ -121,7 +121,7 @@ impl<M: TypedMachine> Replica<M> {
         if consistency == Consistency::Linearizable {
             self.read_barrier().await?;
         }
-        // Taken after the barrier, so it contains what was acknowledged before.
+        // Created after the barrier, so that it includes all commands acknowledged before the call.
         let reader: Box<dyn Any> = self.reader().await?;
         let machine =
             reader.downcast::<Typed<M>>().expect("the replica was started with this type");

@@ -95,7 +95,7 @@ fn error_for_an_unknown_name_lists_the_known_names() {
 fn build_without_rocksdb_rejects_that_store() {
     let nodes = nodes("rocksdb");
     let error = failure(&mut nodes.command(0));
-    assert!(error.contains("built without RocksDB; the stores it has: memory"), "{error}");
+    assert!(error.contains("built without RocksDB; available stores: memory"), "{error}");
 }
 
 #[cfg(feature = "rocksdb")]
@@ -111,7 +111,7 @@ fn foreign_data_folder_is_rejected_unchanged() {
     fs::create_dir(&data).expect("a folder");
     fs::write(data.join("diary.txt"), "dear").expect("a file");
     let error = failure(&mut nodes.command(0));
-    assert!(error.contains("not a Synod node's data"), "{error}");
+    assert!(error.contains("not a Synod data folder"), "{error}");
     assert_eq!(fs::read_dir(&data).expect("a folder").count(), 1, "the folder is unchanged");
     fs::remove_dir_all(&data).expect("a folder");
 

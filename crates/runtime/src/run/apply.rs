@@ -1,4 +1,4 @@
-//! The apply thread: the state machine, readers of it, and writing behind.
+//! Apply thread: applies commands, creates readers, and passes changes to the saver.
 
 use super::core::Signal;
 use super::metrics::Meter;
@@ -12,48 +12,49 @@ use synod_types::Slot;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-/// How long applied changes wait in memory at most before they are saved, if the log allows.
+/// Longest time that applied changes stay unsaved, if the log is durable.
 const SAVE_EVERY: Duration = Duration::from_millis(50);
-/// Unsaved bytes that are saved without waiting.
+/// Size of the unsaved changes at which they are saved at once, in bytes.
 const SAVE_BYTES: usize = 256 << 10;
-/// How long the thread sleeps when there is nothing to do.
+/// Longest sleep of the thread if there is no work.
 const IDLE: Duration = Duration::from_secs(5);
-/// Tasks that are done at most before the driver receives a report.
+/// Limit of tasks in one round, after which the driver receives a report.
 const ROUND: usize = 256;
-/// Stored keys that the state machine removes at most before the next task.
+/// Limit of stored keys that the state machine removes in one call of `maintain`.
 const MAINTAIN_KEYS: usize = 256;
-/// Rounds after which it does so under load, too: a thread that is never idle must not keep them for
-/// ever.
+/// Interval of maintenance under load, in rounds: otherwise a thread that is never idle would never
+/// remove obsolete keys.
 const MAINTAIN_ROUNDS: u32 = 16;
 
 /// Work for the apply thread.
 pub(crate) enum Task {
-    /// Apply these, which the core handed out at that time.
+    /// Applies runs, which the core handed out at this time.
     Runs(Vec<ChosenRun>, Instant),
-    /// The state may be saved up to here.
+    /// Permits saves of the state through this slot.
     Durable(Slot),
-    /// Hand out a reader of the state as applied so far.
+    /// Creates a reader of the state as applied now.
     Reader { room: OwnedSemaphorePermit, reply: oneshot::Sender<Box<dyn StateReader>> },
-    /// Save what may be saved, and end.
+    /// Saves the changes that may be saved, and ends the thread.
     Stop,
 }
 
-/// Owns the state machine and its store.
+/// Owner of the state machine.
 pub(super) struct Apply {
     applier: Applier,
     tasks: Receiver<Task>,
     signals: UnboundedSender<Signal>,
-    /// Changes for the saver.
+    /// Queue of the saver.
     pieces: SyncSender<Piece>,
     meter: Arc<Meter>,
     durable: Slot,
     last_save: Instant,
-    /// Whether the state machine may have stored keys to remove.
+    /// True if the state machine may have obsolete keys in its store.
     maintainable: bool,
-    /// Rounds since it last was asked to.
+    /// Rounds since the last maintenance.
     rounds: u32,
-    /// The call that failed. It is dropped after the error is reported, so that it finds the reason.
-    unanswered: Option<oneshot::Sender<Box<dyn StateReader>>>,
+    /// Reply channel of the call whose reader failed. It is kept until the error is reported, so that
+    /// the caller can read the reason.
+    failed_call: Option<oneshot::Sender<Box<dyn StateReader>>>,
 }
 
 impl Apply {
@@ -74,18 +75,18 @@ impl Apply {
             last_save: Instant::now(),
             maintainable: true,
             rounds: 0,
-            unanswered: None,
+            failed_call: None,
         }
     }
 
-    /// Applies until it receives [`Task::Stop`], or the core and every handle are gone.
+    /// Runs tasks until [`Task::Stop`], or until the core and all handles are dropped.
     pub(super) fn run(&mut self) -> Result<(), Fatal> {
         self.work().map_err(Fatal::Apply)
     }
 
     fn work(&mut self) -> Result<(), ApplyError> {
         loop {
-            match self.tasks.recv_timeout(self.patience()) {
+            match self.tasks.recv_timeout(self.wait_time()) {
                 Ok(task) => {
                     if self.round(task)? {
                         break;
@@ -110,7 +111,7 @@ impl Apply {
         Ok(())
     }
 
-    /// Does a task and those that wait behind it; returns whether one of them was to stop.
+    /// Runs a task and those that are queued after it. Returns whether one of them was to stop.
     fn round(&mut self, first: Task) -> Result<bool, ApplyError> {
         let mut report = Applied::default();
         let mut oldest = None;
@@ -125,10 +126,10 @@ impl Apply {
                 Some(Task::Durable(slot)) => self.durable = slot,
                 Some(Task::Reader { room, reply }) => {
                     match self.applier.reader() {
-                        // The client may have gone.
+                        // The client may have cancelled the call.
                         Ok(reader) => drop(reply.send(reader)),
                         Err(error) => {
-                            self.unanswered = Some(reply);
+                            self.failed_call = Some(reply);
                             return Err(error);
                         }
                     }
@@ -140,8 +141,9 @@ impl Apply {
         }
         if let Some(since) = oldest {
             self.meter.applied(since.elapsed(), &self.applier);
-            // The core may have ended.
+            // The core may have ended before.
             let _ = self.signals.send(Signal::Applied(report));
+            // New commands may have made stored keys obsolete.
             self.maintainable = true;
             self.rounds += 1;
         }
@@ -158,16 +160,16 @@ impl Apply {
         }
     }
 
-    /// Hands what may be saved to the saver; waits only if that is far behind.
+    /// Hands the changes that may be saved to the saver. Waits if the saver's queue is full.
     fn save(&mut self) {
         if let Some(piece) = self.applier.take_sealed(self.durable) {
-            // The saver's end is gone only if it failed, and it has reported that.
+            // The send fails only after the saver has reported a fatal error.
             let _ = self.pieces.send(piece);
         }
     }
 
-    /// How long to wait for a task before there is something else to do.
-    fn patience(&self) -> Duration {
+    /// Returns the time to wait for a task before maintenance or a save is due.
+    fn wait_time(&self) -> Duration {
         if self.maintainable {
             return Duration::ZERO;
         }
@@ -188,7 +190,7 @@ mod tests {
     use synod_storage::MemoryState;
     use synod_types::{Ballot, Changes, Incarnation, NodeId};
 
-    /// Counts how often it is maintained; there is always more.
+    /// State machine that counts its maintenance calls, and always has more keys to remove.
     struct Endless(Arc<AtomicU32>);
 
     impl StateMachine for Endless {
@@ -207,7 +209,7 @@ mod tests {
         }
 
         fn reader(&self, _: &dyn StateView) -> Result<Box<dyn StateReader>, StateError> {
-            Err(StateError::Store("nothing is read here".into()))
+            Err(StateError::Store("this test reads nothing".into()))
         }
 
         fn maintain(
@@ -222,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn thread_that_is_never_idle_maintains_the_state_now_and_then() {
+    fn maintenance_runs_every_few_rounds_on_a_thread_that_is_never_idle() {
         let calls = Arc::new(AtomicU32::new(0));
         let machine = Box::new(Endless(Arc::clone(&calls)));
         let me = Session { node: NodeId(1), incarnation: Incarnation(1), boot: 1 };

@@ -1,4 +1,4 @@
-//! The core thread: events in, actions out.
+//! Core thread: passes events to the driver, and carries out its actions.
 
 use super::apply::Task;
 use super::clock::Clock;
@@ -18,32 +18,32 @@ use synod_types::{Instant, Membership, NodeId, Seq};
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-/// Frames, and calls, that one round takes at most.
+/// Limit of signals, frames and calls, each, in one round.
 const ROUND: usize = 1024;
-/// Bytes of frames that one round takes, about.
+/// Approximate limit of the frames in one round, in bytes.
 const ROUND_BYTES: usize = 1 << 20;
 
-/// A frame and its sender.
+/// Sender and bytes of a frame.
 pub(crate) type Frame = (NodeId, Bytes);
 
-/// From this node's other threads. There are never more of these in flight than the driver has
-/// handed out work, so their queue needs no bound of its own.
+/// Message from another thread of this replica. The driver bounds the work in flight, and with it the
+/// number of signals, so their queue has no bound of its own.
 pub(crate) enum Signal {
     Written(Seq),
     Applied(Applied),
-    /// Stop when all is written.
+    /// Request to stop once all batches are written.
     Stop,
-    /// The writer ends: it has written all it was given, or it failed.
+    /// End of the writer: it has written all batches, or it failed.
     WriterDone,
 }
 
-/// From a client of this node.
+/// Call of a client of this node.
 pub(crate) enum Call {
     Request { command: Bytes, waiting: Waiting },
     Read { waiting: Waiting },
 }
 
-/// Owns the driver.
+/// Owner of the driver.
 pub(super) struct Core {
     pub(super) driver: Box<dyn Driver>,
     pub(super) clock: Clock,
@@ -51,11 +51,11 @@ pub(super) struct Core {
     pub(super) out: Outputs,
     pub(super) clients: Clients,
     pub(super) meter: Arc<Meter>,
-    /// Peers whose frames are dropped because their store is not the one they had before.
+    /// Peers whose frames are dropped because their stores were wiped or replaced.
     pub(super) reincarnated_peers: BTreeSet<NodeId>,
 }
 
-/// Queues of events, the most urgent first.
+/// Queues of events, in the order of their priority.
 pub(super) struct Inbox {
     pub(super) signals: UnboundedReceiver<Signal>,
     pub(super) frames: Receiver<Frame>,
@@ -64,27 +64,27 @@ pub(super) struct Inbox {
 
 /// Receivers of actions.
 pub(super) struct Outputs {
-    /// `None` once the node stops: then the writer ends when it has written all.
+    /// `None` after [`Signal::Stop`]. The writer then ends when it has written all batches.
     pub(super) batches: Option<Sender<(Seq, Batch)>>,
     pub(super) tasks: Sender<Task>,
     pub(super) transport: Arc<dyn Transport>,
     pub(super) addresses: BTreeMap<NodeId, String>,
 }
 
-/// Clients that wait for an answer.
+/// Clients that wait for an outcome.
 pub(crate) struct Clients {
     waiting: BTreeMap<Token, Waiting>,
     last: Token,
     timeout: Duration,
 }
 
-/// A client that waits. The permits are held as long as the driver holds the request, whether or not
-/// the client still waits.
+/// Client that waits for an outcome. The permits are held until the driver ends the request, even if
+/// the client cancels the call.
 pub(crate) struct Waiting {
     pub(crate) reply: oneshot::Sender<Outcome>,
-    /// Counts the request as pending.
+    /// Permit that counts the request as pending.
     pub(crate) pending: OwnedSemaphorePermit,
-    /// Memory for the command.
+    /// Permits for the memory of the command.
     pub(crate) room: Option<OwnedSemaphorePermit>,
 }
 
@@ -97,14 +97,14 @@ enum Incoming {
 impl Core {
     /// Runs until it receives [`Signal::Stop`].
     pub(super) fn run(&mut self) -> Result<(), Fatal> {
-        // A runtime of its own on this thread: the loop never queues behind clients' tasks.
+        // A runtime of its own, so that the loop never waits for clients' tasks.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         let runtime = runtime.map_err(|error| Fatal::System(error.to_string()))?;
         runtime.block_on(async {
             let mut wake = self.round()?;
             loop {
                 let incoming = self.inbox.next(self.clock, wake).await;
-                if incoming.is_some_and(|incoming| self.take_in(incoming)) || self.take_queued() {
+                if incoming.is_some_and(|incoming| self.handle(incoming)) || self.handle_queued() {
                     break;
                 }
                 self.wake_if_due(wake);
@@ -115,11 +115,12 @@ impl Core {
         Ok(())
     }
 
-    /// Takes what else is queued, so that one round serves it all; returns whether to end.
-    fn take_queued(&mut self) -> bool {
+    /// Passes the queued events to the driver, so that one round serves all of them. Returns whether
+    /// the writer has ended.
+    fn handle_queued(&mut self) -> bool {
         for _ in 0..ROUND {
             let Ok(signal) = self.inbox.signals.try_recv() else { break };
-            if self.take_in(Incoming::Signal(signal)) {
+            if self.handle(Incoming::Signal(signal)) {
                 return true;
             }
         }
@@ -127,20 +128,20 @@ impl Core {
         for _ in 0..ROUND {
             let Ok(frame) = self.inbox.frames.try_recv() else { break };
             bytes += frame.1.len();
-            self.take_in(Incoming::Frame(frame));
+            self.handle(Incoming::Frame(frame));
             if bytes >= ROUND_BYTES {
-                break; // What one round writes is one batch, and a batch is never split.
+                break; // The writes of one round are one batch, which the writer never splits.
             }
         }
         for _ in 0..ROUND {
             let Ok(call) = self.inbox.calls.try_recv() else { break };
-            self.take_in(Incoming::Call(call));
+            self.handle(Incoming::Call(call));
         }
         false
     }
 
-    /// Hands an event to the driver; returns whether to end.
-    fn take_in(&mut self, incoming: Incoming) -> bool {
+    /// Passes an event to the driver. Returns whether the writer has ended.
+    fn handle(&mut self, incoming: Incoming) -> bool {
         let now = self.clock.now();
         let sender = match &incoming {
             Incoming::Frame((from, _)) => Some(*from),
@@ -150,6 +151,7 @@ impl Core {
             Incoming::Signal(Signal::Written(seq)) => Event::Written(seq),
             Incoming::Signal(Signal::Applied(applied)) => Event::Applied(applied),
             Incoming::Signal(Signal::Stop) => {
+                // Closes the writer's queue. The core ends when the writer has written the rest.
                 self.out.batches = None;
                 return false;
             }
@@ -160,13 +162,13 @@ impl Core {
         let dropped = self.driver.counters().frames_wrong_incarnation;
         self.driver.handle(now, event);
         if self.driver.counters().frames_wrong_incarnation > dropped {
-            sender.into_iter().for_each(|peer| self.warn_of(peer));
+            sender.into_iter().for_each(|peer| self.warn_of_reincarnation(peer));
         }
         false
     }
 
-    /// Logs once for each peer that its frames are dropped.
-    fn warn_of(&mut self, peer: NodeId) {
+    /// Logs, once for each peer, that its frames are dropped.
+    fn warn_of_reincarnation(&mut self, peer: NodeId) {
         if self.reincarnated_peers.insert(peer) {
             tracing::warn!(
                 peer = peer.0,
@@ -176,7 +178,8 @@ impl Core {
         }
     }
 
-    /// Comes after all that was queued: a heartbeat in the queue must win against its time-out.
+    /// Wakes the driver if `wake` has passed. Runs after the queued events, so that a queued heartbeat
+    /// prevents an election timeout.
     fn wake_if_due(&mut self, wake: Option<Instant>) {
         let now = self.clock.now();
         if wake.is_some_and(|wake| wake <= now) {
@@ -184,10 +187,10 @@ impl Core {
         }
     }
 
-    /// Takes the driver's actions and hands them out; returns when to wake it.
+    /// Ends a round of the driver and carries out its actions. Returns the time at which to wake it.
     ///
     /// # Errors
-    /// If the driver requires the node to stop; nothing is handed out then.
+    /// If the driver reports a fatal error. No action is carried out then.
     fn round(&mut self) -> Result<Option<Instant>, FatalError> {
         let actions = self.driver.take(self.clock.now());
         if let Some(fatal) = actions.fatal {
@@ -203,7 +206,7 @@ impl Core {
 }
 
 impl Inbox {
-    /// Waits for the next event; returns `None` when it is time to wake the driver.
+    /// Waits for the next event. Returns `None` when it is time to wake the driver.
     async fn next(&mut self, clock: Clock, wake: Option<Instant>) -> Option<Incoming> {
         let due = async {
             match wake.and_then(|wake| clock.to_tokio(wake)) {
@@ -212,6 +215,7 @@ impl Inbox {
             }
         };
         tokio::select! {
+            // In the order of priority: completions free resources, and calls only add work.
             biased;
             Some(signal) = self.signals.recv() => Some(Incoming::Signal(signal)),
             () = due => None,
@@ -222,16 +226,16 @@ impl Inbox {
 }
 
 impl Drop for Outputs {
-    /// Ends the apply thread with the core, even with one that panicked.
+    /// Stops the apply thread when the core ends, even by a panic.
     fn drop(&mut self) {
-        // That thread may have ended before.
+        // The apply thread may have ended before.
         let _ = self.tasks.send(Task::Stop);
     }
 }
 
 impl Outputs {
-    /// Writes first, then the rest; nothing here waits for the write. The other threads' ends are
-    /// only ever gone when they failed, and then they have reported it. Returns the clients' answers.
+    /// Carries out actions, the batch first; none of them waits for its write. Returns the answers for
+    /// clients. A send to another thread fails only after that thread has reported a fatal error.
     fn carry_out(&mut self, actions: Actions) -> Vec<Answer> {
         if let (Some(batch), Some(batches)) = (actions.batch, &self.batches) {
             let _ = batches.send(batch);
@@ -279,15 +283,15 @@ impl Clients {
     fn answer(&mut self, answers: Vec<Answer>) {
         for Answer { token, outcome } in answers {
             if let Some(Waiting { reply, pending, room }) = self.waiting.remove(&token) {
-                // The client may have gone away.
+                // The client may have cancelled the call.
                 let _ = reply.send(outcome);
-                drop((pending, room)); // A drained replica has answered.
+                drop((pending, room)); // After the reply: a drained replica has replied to all.
             }
         }
     }
 }
 
-/// Logs a protocol event: changes of leadership for operators, the rest at debug level.
+/// Logs a protocol event: elections and truncations at info level, others at debug level.
 fn log(note: &ProtocolEvent) {
     match note {
         ProtocolEvent::Leading { ballot } => tracing::info!(term = ballot.round, "became leader"),

@@ -1,4 +1,4 @@
-//! Measurements of a running replica: written by its threads, read through the handle.
+//! Metrics of a running replica: its threads update them, its handle reads them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,58 +8,59 @@ use synod_replica::{Applier, Counters};
 use synod_types::{Ballot, NodeId, Slot};
 use tokio::sync::watch;
 
-/// State of a replica, as of its last round.
+/// Status of a replica, as of its last round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplicaStatus {
-    /// The node's role in the protocol.
+    /// Role of the node in the protocol.
     pub role: Role,
-    /// The leader, if known; a peer among peers names itself.
+    /// Leader, if known. In a protocol without a leader, the node itself.
     pub leader: Option<NodeId>,
-    /// The ballot; under Raft its round is the term.
+    /// Ballot. Under Raft its round is the term.
     pub ballot: Ballot,
-    /// The last slot known to be chosen.
+    /// Commit index: the last slot known to be chosen.
     pub commit: Slot,
-    /// The last slot of the log.
+    /// Last slot of the log.
     pub last: Slot,
-    /// The last slot applied.
+    /// Last slot applied.
     pub applied: Slot,
-    /// A digest of everything applied: equal on all nodes that have applied as far.
+    /// Digest of all applied commands and replies. It is equal on all nodes that have applied through
+    /// the same slot.
     pub digest: u64,
-    /// The last slot whose effects are in the state store.
+    /// Last slot whose effects are in the state store.
     pub saved: Slot,
 }
 
-/// Measurements of a replica, as of now.
+/// Snapshot of a replica's metrics.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Metrics {
-    /// The state as of the last round.
+    /// Status as of the last round.
     pub status: ReplicaStatus,
-    /// The driver's counters.
+    /// Counters of the driver.
     pub counters: Counters,
-    /// Pending requests and reads of this node's clients.
+    /// Number of pending requests and reads of this node's clients.
     pub outstanding: usize,
-    /// Time until a write of the log was durable, in seconds.
+    /// Duration of a write and sync of the log, in seconds.
     pub log_sync: Histogram,
-    /// Time from when a slot was chosen until it was applied, in seconds.
+    /// Time from when a slot was handed to the apply thread until it was applied, in seconds.
     pub apply: Histogram,
-    /// Batches written to the log. Fewer syncs than batches: they were merged.
+    /// Number of batches written to the log. It exceeds the number of syncs if batches were merged.
     pub batches: u64,
 }
 
 /// Distribution of a duration in seconds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Histogram {
-    /// The sum of all observations.
+    /// Sum of all observations.
     pub sum: f64,
-    /// The number of observations.
+    /// Number of observations.
     pub count: u64,
-    /// Inclusive upper bounds, rising, each with the number of observations between the bound before
-    /// and itself. The last bound is infinite.
+    /// Buckets as inclusive upper bound and number of observations, in ascending order. Counts are not
+    /// cumulative. The last bound is infinite.
     pub buckets: Vec<(f64, u64)>,
 }
 
 impl Histogram {
-    /// An empty one: 18 bounds from 50 us on, each twice the one before.
+    /// Returns an empty histogram. Its 18 finite bounds double from 50 us to 6.6 s.
     fn new() -> Self {
         let bounds = (0..18).map(|exponent| 0.000_05 * f64::from(1 << exponent));
         let buckets = bounds.chain([f64::INFINITY]).map(|bound| (bound, 0)).collect();
@@ -71,11 +72,11 @@ impl Histogram {
         self.sum += seconds;
         self.count += 1;
         let bucket = self.buckets.iter_mut().find(|(bound, _)| seconds <= *bound);
-        bucket.expect("the last bound has no limit").1 += 1;
+        bucket.expect("the last bound is infinite").1 += 1;
     }
 }
 
-/// Where the threads of a replica put their measurements.
+/// Metrics of a replica, shared by its threads and its handle.
 pub(crate) struct Meter {
     status: watch::Sender<ReplicaStatus>,
     load: Mutex<(Counters, usize)>,
@@ -136,7 +137,7 @@ impl Meter {
         self.change(|old| ReplicaStatus { saved: through, ..old });
     }
 
-    /// Replaces the status; wakes watchers only if it differs.
+    /// Replaces the status. Wakes watchers only if it has changed.
     fn change(&self, change: impl FnOnce(ReplicaStatus) -> ReplicaStatus) {
         self.status.send_if_modified(|status| {
             let new = change(*status);
@@ -147,8 +148,7 @@ impl Meter {
     }
 }
 
-/// Every value behind these locks is replaced or added to as a whole, so a panic elsewhere cannot leave
-/// it broken.
+/// Locks a value. A poisoned lock is safe: a panic of its holder leaves the value consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,15 +1,15 @@
-//! The threads of one replica around a [`Driver`].
+//! Threads of one replica around a [`Driver`].
 //!
-//! | thread | owns | does |
+//! | thread | owns | work |
 //! |---|---|---|
-//! | core | the driver | takes every queued event, then hands out what is to be done |
-//! | writer | the log store | makes one write and one sync of all batches that wait |
-//! | apply | the state machine | applies, hands out readers, hands on what changed |
-//! | saver | the state's store | writes and syncs what changed, behind |
+//! | core | the driver | processes all queued events, then carries out the driver's actions |
+//! | writer | the log store | merges the queued batches into one write and one sync |
+//! | apply | the state machine | applies runs, creates readers, passes changes to the saver |
+//! | saver | the state store | writes and syncs the applied state behind |
 //!
-//! Batching falls out of the load: while the writer syncs, batches gather; there is no linger
-//! timer. A failed write is never retried: a thread that fails reports a [`Fatal`](crate::Fatal) error,
-//! which stops the replica.
+//! Batches grow with the load: new batches queue while the writer syncs. There is no linger timer. A
+//! failed write is never retried: the thread reports a [`Fatal`](crate::Fatal) error, which stops the
+//! replica.
 
 mod apply;
 mod clock;
@@ -37,9 +37,9 @@ use synod_types::NodeId;
 use tokio::sync::{mpsc, watch};
 use tracing::{Instrument, Span};
 
-/// Frames that were received and wait for the driver; the transport keeps the next ones.
+/// Capacity of the queue of received frames. If it is full, frames queue in the transport.
 const FRAMES: usize = 128;
-/// Requests and reads of clients that wait for the driver; more are refused.
+/// Capacity of the queue of clients' requests and reads. If it is full, calls are rejected as busy.
 const CALLS: usize = 8192;
 
 /// A replica's parts before its threads start.
@@ -110,17 +110,17 @@ pub(crate) fn launch(mut parts: Assembly) -> io::Result<Shared> {
     Ok(Shared::new(calls, tasks, meter, threads, starter.fatal, errors))
 }
 
-/// Starts the threads of one node.
+/// Starter of one replica's threads.
 struct Starter {
     fatal: FatalErrorSender,
-    /// Each thread holds a clone; all of them are dropped once all threads have ended.
+    /// Channel whose sender each thread holds: it closes when all threads have ended.
     alive: watch::Sender<()>,
     node: NodeId,
     span: Span,
 }
 
 impl Starter {
-    /// Starts `task` on a thread whose name and span carry the node.
+    /// Starts `task` on a thread whose name and span carry the node's id.
     fn start<T: Send + 'static>(
         &self,
         role: &str,
@@ -129,13 +129,14 @@ impl Starter {
     ) -> io::Result<()> {
         let name = format!("synod-{role}-{}", self.node);
         let span = self.span.clone();
-        // The order of the pair counts: stores are closed before the thread counts as ended.
+        // Fields are dropped in order: the thread closes its stores before it counts as ended.
         let task = (task, self.alive.clone());
         self.fatal.thread(&name, task, move |(task, _)| span.in_scope(|| run(task)))
     }
 }
 
-/// Carries frames from the transport to the driver; waits while the driver lags behind.
+/// Moves frames from the transport to the core. Waits while the core's queue is full, which is the
+/// backpressure to the transport.
 async fn receive(transport: Arc<dyn Transport>, frames: mpsc::Sender<core::Frame>) {
     while let Some(frame) = transport.recv().await {
         if frames.send(frame).await.is_err() {
@@ -144,10 +145,10 @@ async fn receive(transport: Arc<dyn Transport>, frames: mpsc::Sender<core::Frame
     }
 }
 
-/// Stops the threads that a fatal error left running.
+/// Stops the other threads after a fatal error.
 async fn stop_on_error(errors: FatalErrorReceiver, signals: mpsc::UnboundedSender<core::Signal>) {
     if errors.first().await.is_some() {
-        // The core may have been the one that failed.
+        // The send fails if the core is the thread that failed.
         let _ = signals.send(core::Signal::Stop);
     }
 }

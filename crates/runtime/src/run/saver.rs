@@ -1,4 +1,4 @@
-//! The saver thread: writes the applied state behind.
+//! Saver thread: write-behind of the applied state.
 
 use super::metrics::Meter;
 use crate::Fatal;
@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use synod_replica::{Piece, Saver};
 use synod_storage::StorageError;
 
-/// Pieces that wait for the saver: with more, the apply thread waits, too, and the driver finds
-/// it stalled.
+/// Capacity of the queue of pieces. If it is full, the apply thread waits, and the driver detects a
+/// stall if that takes too long.
 pub(super) const PIECES: usize = 64;
-/// Interval at which what was saved is synced. A power cut costs the replay of this much log, and
-/// nothing else waits for it.
+/// Longest time that a saved piece stays unsynced. After a power failure the node replays this much of
+/// its log. Nothing else depends on the sync.
 const SYNC_EVERY: Duration = Duration::from_secs(5);
 
-/// Owns the state's store, so that a write or a sync of it holds up no command.
+/// Owner of the state store, so that its writes and syncs delay no command.
 pub(super) struct StateSaver {
     pub(super) saver: Saver,
     pub(super) pieces: Receiver<Piece>,
@@ -23,13 +23,13 @@ pub(super) struct StateSaver {
 }
 
 impl StateSaver {
-    /// Saves until the apply thread closes its end, then syncs.
+    /// Saves pieces until the apply thread closes the queue, then syncs.
     pub(super) fn run(&mut self) -> Result<(), Fatal> {
         self.work().map_err(|error| Fatal::State(error.into()))
     }
 
     fn work(&mut self) -> Result<(), StorageError> {
-        // The time of the oldest piece that is not synced.
+        // Time at which the oldest unsynced piece was written.
         let mut unsynced: Option<Instant> = None;
         loop {
             let wait =

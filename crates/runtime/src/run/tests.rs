@@ -1,4 +1,4 @@
-//! A replica of one node, whose log can fail, wait, and be observed.
+//! Tests of a single-node replica whose log can fail, block and be observed.
 
 use crate::{Fatal, Replica, ReplicaError, Untyped};
 use bytes::Bytes;
@@ -21,8 +21,8 @@ use synod_types::{
 
 const ME: NodeId = NodeId(1);
 
-/// A log that commits only while its gate is open, counts commits, and fails a chosen one.
-struct Gated {
+/// Log store that commits only while its gate is open, counts commits, and fails a given one.
+struct GatedLog {
     log: Box<dyn LogStore>,
     gate: Arc<Gate>,
 }
@@ -32,9 +32,9 @@ struct Gate {
     closed: Mutex<bool>,
     opened: Condvar,
     commits: AtomicUsize,
-    /// The commit that fails, counted from 1; 0 for none.
+    /// Number of the commit that fails, from 1; 0 for none.
     failing: AtomicUsize,
-    /// The most that one commit had to write, in bytes.
+    /// Size of the largest commit, in bytes.
     largest: AtomicUsize,
 }
 
@@ -49,7 +49,7 @@ impl Gate {
     }
 }
 
-impl LogStore for Gated {
+impl LogStore for GatedLog {
     fn boot_id(&self) -> BootId {
         self.log.boot_id()
     }
@@ -75,7 +75,7 @@ struct Node {
     gate: Arc<Gate>,
 }
 
-/// Starts a node alone on `disk` and waits until it leads.
+/// Starts a single-node cluster on `disk` and waits until the node leads.
 async fn start(disk: &MemoryDisk) -> Node {
     start_with(disk, |driver| driver).await
 }
@@ -85,7 +85,7 @@ async fn start_with(
     wrap: impl FnOnce(Box<dyn Driver>) -> Box<dyn Driver> + Send + 'static,
 ) -> Node {
     let gate = Arc::new(Gate::default());
-    let log = Gated { log: Box::new(disk.open_log()), gate: Arc::clone(&gate) };
+    let log = GatedLog { log: Box::new(disk.open_log()), gate: Arc::clone(&gate) };
     let replica = Replica::builder::<Raft>(ClusterId(7), ME)
         .members([(ME, "1")])
         .stores(Box::new(log), Box::new(disk.open_state()))
@@ -93,7 +93,7 @@ async fn start_with(
         .request_timeout(Duration::from_secs(30))
         .launch(Box::new(KvStore::new()), wrap);
     let node = Node { replica: replica.await.unwrap(), gate };
-    node.until("it leads", |node| node.replica.status().role == Role::Leader).await;
+    node.until("the node leads", |node| node.replica.status().role == Role::Leader).await;
     node
 }
 
@@ -103,14 +103,14 @@ fn open_applier(disk: &MemoryDisk, settings: &ReplicaSettings) -> Applier {
 }
 
 impl Node {
-    async fn until(&self, what: &str, seen: impl Fn(&Self) -> bool) {
-        let look = async {
-            while !seen(self) {
+    async fn until(&self, what: &str, condition: impl Fn(&Self) -> bool) {
+        let poll = async {
+            while !condition(self) {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
-        let looked = tokio::time::timeout(Duration::from_secs(20), look).await;
-        assert!(looked.is_ok(), "still not: {what}");
+        let polled = tokio::time::timeout(Duration::from_secs(20), poll).await;
+        assert!(polled.is_ok(), "not within 20 s: {what}");
     }
 
     fn put(&self, key: String) -> tokio::task::JoinHandle<Result<Bytes, ReplicaError>> {
@@ -128,19 +128,19 @@ fn revision(reply: &Bytes) -> i64 {
     Reply::decode(reply).unwrap().revision.0
 }
 
-/// The newest revision that a reader shows.
+/// Returns the newest revision that a reader shows.
 fn newest(reader: &dyn StateReader) -> i64 {
     revision(&reader.query(&Query::Revision.encode()).unwrap())
 }
 
 #[tokio::test]
-async fn batches_that_wait_for_the_disk_become_one_commit() {
+async fn batches_queued_during_a_sync_become_one_commit() {
     let disk = MemoryDisk::new(Incarnation(1));
     let node = start(&disk).await;
     node.gate.set_closed(true);
     let before = node.gate.commits();
     let mut puts = vec![node.put("first".into())];
-    node.until("the first is at the disk", |node| node.gate.commits() == before + 1).await;
+    node.until("the first command is at the disk", |node| node.gate.commits() == before + 1).await;
     puts.extend((0..100).map(|key| node.put(format!("key {key}"))));
     node.until("all are pending", |node| node.replica.metrics().outstanding == 101).await;
     assert!(puts.iter().all(|put| !put.is_finished()), "acknowledged before it is durable");
@@ -153,10 +153,10 @@ async fn batches_that_wait_for_the_disk_become_one_commit() {
 }
 
 #[tokio::test]
-async fn failed_commit_stops_the_replica_and_acknowledges_nothing() {
+async fn failed_commit_stops_the_replica_without_an_acknowledgement() {
     let disk = MemoryDisk::new(Incarnation(1));
     let node = start(&disk).await;
-    // After this one nothing of the node's own is on its way to the disk.
+    // After this command, no write of the node itself is pending.
     assert!(node.put("kept".into()).await.unwrap().is_ok());
     node.gate.failing.store(node.gate.commits() + 1, Ordering::SeqCst);
     let put = node.put("lost".into());
@@ -166,15 +166,16 @@ async fn failed_commit_stops_the_replica_and_acknowledges_nothing() {
     assert_eq!(fatal.to_string(), expected);
     let cause = Some(fatal.clone());
     assert_eq!(put.await.unwrap(), Err(ReplicaError::OutcomeUnknown { cause: cause.clone() }));
-    assert_eq!(node.gate.commits(), node.gate.failing.load(Ordering::SeqCst), "no second try");
+    let failing = node.gate.failing.load(Ordering::SeqCst);
+    assert_eq!(node.gate.commits(), failing, "the failed commit was retried");
     let stopped = tokio::time::timeout(Duration::from_secs(20), node.replica.shutdown()).await;
-    assert_eq!(stopped, Ok(Err(fatal)), "the shutdown of a node whose disk failed hangs");
+    assert_eq!(stopped, Ok(Err(fatal)), "the shutdown hangs after a disk error");
     let late = node.put("late".into()).await.unwrap();
     assert_eq!(late, Err(ReplicaError::Stopped { cause }));
 }
 
 #[tokio::test]
-async fn a_backlog_reaches_the_disk_in_bounded_commits() {
+async fn backlog_is_written_in_bounded_commits() {
     let disk = MemoryDisk::new(Incarnation(1));
     let node = start(&disk).await;
     node.gate.set_closed(true);
@@ -190,11 +191,11 @@ async fn a_backlog_reaches_the_disk_in_bounded_commits() {
         assert!(put.await.unwrap().is_ok());
     }
     let largest = node.gate.largest.load(Ordering::SeqCst);
-    assert!((200_000..5 << 20).contains(&largest), "{largest} bytes of 20 MB at once");
+    assert!((200_000..5 << 20).contains(&largest), "{largest} bytes of 20 MB in one commit");
     node.stop().await;
 }
 
-/// A state store whose writes fail.
+/// State store whose writes fail.
 struct FullState(Box<dyn StateStore>);
 
 impl StateStore for FullState {
@@ -227,21 +228,21 @@ async fn failed_save_stops_the_replica() {
     assert_eq!(replica.shutdown().await, Err(fatal));
 }
 
-/// A driver whose core requests a forbidden write, once its flag is set.
-struct Doomed {
+/// Driver that reports a fatal error once its flag is set.
+struct FatalDriver {
     driver: Box<dyn Driver>,
-    doomed: Arc<AtomicBool>,
+    is_fatal: Arc<AtomicBool>,
 }
 
 const FATAL: FatalError = FatalError::TruncatesChosen { from: Slot(2), chosen: Slot(3) };
 
-impl Driver for Doomed {
+impl Driver for FatalDriver {
     fn handle(&mut self, now: Instant, event: Event) {
         self.driver.handle(now, event);
     }
 
     fn take(&mut self, now: Instant) -> Actions {
-        if !self.doomed.load(Ordering::SeqCst) {
+        if !self.is_fatal.load(Ordering::SeqCst) {
             return self.driver.take(now);
         }
         Actions { fatal: Some(FATAL), ..Actions::default() }
@@ -261,32 +262,32 @@ impl Driver for Doomed {
 }
 
 #[tokio::test]
-async fn a_core_that_would_undo_what_is_applied_stops_the_node_with_one_line() {
+async fn fatal_error_of_the_driver_stops_the_replica_and_is_reported() {
     let disk = MemoryDisk::new(Incarnation(1));
-    let doomed = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&doomed);
-    let wrap = |driver| Box::new(Doomed { driver, doomed: flag }) as _;
+    let is_fatal = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&is_fatal);
+    let wrap = |driver| Box::new(FatalDriver { driver, is_fatal: flag }) as _;
     let node = start_with(&disk, wrap).await;
     assert!(node.put("kept".into()).await.unwrap().is_ok());
     let commits = node.gate.commits();
-    doomed.store(true, Ordering::SeqCst);
+    is_fatal.store(true, Ordering::SeqCst);
     let cause = Some(Fatal::Protocol(FATAL));
     let lost = node.put("lost".into()).await.unwrap();
     assert_eq!(lost, Err(ReplicaError::OutcomeUnknown { cause }));
     let fatal = tokio::time::timeout(Duration::from_secs(20), node.replica.failed()).await;
     assert_eq!(fatal.unwrap().to_string(), FATAL.to_string());
-    assert_eq!(node.gate.commits(), commits, "nothing was written any more");
+    assert_eq!(node.gate.commits(), commits, "the log was written after a fatal error");
     assert_eq!(node.replica.stop().await, Err(Fatal::Protocol(FATAL)));
 }
 
-/// A driver that ends every request and read with the same outcome.
-struct Answering {
+/// Driver that ends every request and read with the same outcome.
+struct FixedOutcome {
     driver: Box<dyn Driver>,
     outcome: Arc<Mutex<Outcome>>,
     answers: Vec<Answer>,
 }
 
-impl Driver for Answering {
+impl Driver for FixedOutcome {
     fn handle(&mut self, now: Instant, event: Event) {
         match event {
             Event::Request { token, .. } | Event::Read { token, .. } => {
@@ -317,11 +318,11 @@ impl Driver for Answering {
 }
 
 #[tokio::test]
-async fn each_refusal_has_an_error_that_says_whether_to_retry() {
+async fn each_refusal_maps_to_an_error_that_is_retryable_if_a_retry_is_safe() {
     let disk = MemoryDisk::new(Incarnation(1));
     let outcome = Arc::new(Mutex::new(Outcome::Unknown));
     let given = Arc::clone(&outcome);
-    let wrap = |driver| Box::new(Answering { driver, outcome: given, answers: Vec::new() }) as _;
+    let wrap = |driver| Box::new(FixedOutcome { driver, outcome: given, answers: Vec::new() }) as _;
     let node = start_with(&disk, wrap).await;
     let members = Membership::new([ME], []).unwrap();
     let hint = Some(ME);
@@ -341,19 +342,19 @@ async fn each_refusal_has_an_error_that_says_whether_to_retry() {
     *outcome.lock().unwrap() = Outcome::Unknown;
     let unknown = node.put("key".into()).await.unwrap().unwrap_err();
     assert_eq!(unknown, ReplicaError::OutcomeUnknown { cause: None });
-    assert!(!unknown.is_retryable(), "it may have been applied");
+    assert!(!unknown.is_retryable(), "the command may have been applied");
     let read = node.replica.read_barrier().await.unwrap_err();
     assert!(read == ReplicaError::ReadTimedOut && read.is_retryable());
     node.stop().await;
 }
 
 #[tokio::test]
-async fn shutdown_answers_and_saves_every_accepted_command() {
+async fn shutdown_completes_and_saves_every_accepted_command() {
     let disk = MemoryDisk::new(Incarnation(1));
     let node = start(&disk).await;
     node.gate.set_closed(true);
     let puts: Vec<_> = (0..100).map(|key| node.put(format!("key {key}"))).collect();
-    tokio::task::yield_now().await; // Each call is queued, whether or not the core has taken it.
+    tokio::task::yield_now().await; // Queues every call; the core need not have received it.
     let replica = node.replica.clone();
     let shutdown = tokio::spawn(async move { replica.shutdown().await });
     tokio::task::yield_now().await;
@@ -373,7 +374,7 @@ async fn shutdown_answers_and_saves_every_accepted_command() {
 }
 
 #[tokio::test]
-async fn dropping_the_last_handle_ends_the_threads_without_an_answer() {
+async fn dropping_the_last_handle_ends_the_threads_despite_a_pending_command() {
     let disk = MemoryDisk::new(Incarnation(1));
     let Node { replica, gate } = start(&disk).await;
     gate.set_closed(true);
@@ -388,18 +389,18 @@ async fn dropping_the_last_handle_ends_the_threads_without_an_answer() {
     let status = replica.watch();
     drop(replica);
     gate.set_closed(false);
-    // The writer holds the log, which holds the gate.
+    // The writer owns the log, which has the other reference to the gate.
     let ended = async {
         while Arc::strong_count(&gate) > 1 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), ended).await.expect("the threads end");
+    tokio::time::timeout(Duration::from_secs(20), ended).await.expect("the writer still runs");
     drop(status);
 }
 
 #[tokio::test]
-async fn a_stop_saves_all_that_was_applied() {
+async fn stop_saves_every_applied_command() {
     let disk = MemoryDisk::new(Incarnation(1));
     let node = start(&disk).await;
     for key in 0..10 {
@@ -417,7 +418,7 @@ async fn a_stop_saves_all_that_was_applied() {
 }
 
 #[tokio::test]
-async fn a_read_after_the_barrier_sees_what_was_acknowledged() {
+async fn read_after_the_barrier_includes_acknowledged_commands() {
     let disk = MemoryDisk::new(Incarnation(1));
     let node = start(&disk).await;
     for key in 0..50 {
@@ -429,7 +430,7 @@ async fn a_read_after_the_barrier_sees_what_was_acknowledged() {
 }
 
 #[tokio::test]
-async fn put_is_applied_while_64_reads_hold_readers() {
+async fn command_is_applied_while_64_readers_are_open() {
     let disk = MemoryDisk::new(Incarnation(1));
     let node = start(&disk).await;
     node.put("before".into()).await.unwrap().unwrap();
@@ -438,13 +439,13 @@ async fn put_is_applied_while_64_reads_hold_readers() {
         readers.push(node.replica.reader().await.unwrap());
     }
     assert_eq!(revision(&node.put("during".into()).await.unwrap().unwrap()), 3);
-    assert!(readers.iter().all(|reader| newest(&**reader) == 2), "they stay as they were");
+    assert!(readers.iter().all(|reader| newest(&**reader) == 2), "a reader has changed");
     assert_eq!(newest(&*node.replica.reader().await.unwrap()), 3);
     node.stop().await;
 }
 
 #[tokio::test]
-async fn stopping_replica_accepts_nothing_new() {
+async fn stopping_replica_rejects_new_calls() {
     let disk = MemoryDisk::new(Incarnation(1));
     let node = start(&disk).await;
     node.replica.refuse_new();
@@ -456,7 +457,7 @@ async fn stopping_replica_accepts_nothing_new() {
 }
 
 #[tokio::test]
-async fn cancelled_call_frees_no_room_that_is_still_in_use() {
+async fn cancelled_call_keeps_its_memory_permit_until_the_command_ends() {
     let disk = MemoryDisk::new(Incarnation(1));
     let node = start(&disk).await;
     node.gate.set_closed(true);
@@ -465,16 +466,16 @@ async fn cancelled_call_frees_no_room_that_is_still_in_use() {
     for _ in 0..200 {
         let replica = node.replica.clone();
         let call = tokio::spawn(async move { replica.execute_bytes(command()).await });
-        let taken = || node.replica.metrics().outstanding > cancelled;
-        node.until("it is taken or refused", |_| taken() || call.is_finished()).await;
-        if call.is_finished() && !taken() {
+        let accepted = || node.replica.metrics().outstanding > cancelled;
+        node.until("the call is accepted or rejected", |_| accepted() || call.is_finished()).await;
+        if call.is_finished() && !accepted() {
             assert_eq!(call.await.unwrap(), Err(ReplicaError::Busy));
             break;
         }
         call.abort();
         cancelled += 1;
     }
-    assert!((1..64).contains(&cancelled), "{cancelled} commands of a MiB are held");
+    assert!((1..64).contains(&cancelled), "{cancelled} commands of 1 MiB were accepted");
     node.gate.set_closed(false);
     node.until("all are done", |node| node.replica.metrics().outstanding == 0).await;
     assert!(node.put("room".into()).await.unwrap().is_ok());

@@ -1,4 +1,4 @@
-//! The writer thread: group commit.
+//! Writer thread: group commit of the log.
 
 use super::core::Signal;
 use super::metrics::Meter;
@@ -10,12 +10,12 @@ use synod_storage::{Batch, LogStore};
 use synod_types::Seq;
 use tokio::sync::mpsc::UnboundedSender;
 
-/// Batches are merged until they have so many bytes. The completions of a slow disk then come at
-/// short intervals, while a sync of that much costs little more than one of a byte.
+/// Limit of merged batches, in bytes. It keeps the completions of a slow disk frequent, while a sync of
+/// this size costs little more than a sync of one byte.
 const MERGED_BYTES: usize = 2 << 20;
 
-/// Owns the log store. While one sync runs, the next batches gather; all that wait become one
-/// write and one sync, up to a bound.
+/// Owner of the log store. Batches queue while it syncs; it then merges them into one write and one
+/// sync, up to the limit.
 pub(super) struct Writer {
     pub(super) log: Box<dyn LogStore>,
     pub(super) batches: Receiver<(Seq, Batch)>,
@@ -24,7 +24,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Writes until the core closes its end.
+    /// Writes batches until the core closes the queue.
     pub(super) fn run(&mut self) -> Result<(), Fatal> {
         let mut next = None;
         while let Some((mut seq, mut batch)) = next.take().or_else(|| self.batches.recv().ok()) {
@@ -32,6 +32,7 @@ impl Writer {
             while let Ok((later, mut more)) = self.batches.try_recv() {
                 bytes += more.byte_len();
                 if bytes > MERGED_BYTES {
+                    // It was removed from the queue, so the next write begins with it.
                     next = Some((later, more));
                     break;
                 }
@@ -40,11 +41,11 @@ impl Writer {
                 merged += 1;
             }
             let since = Instant::now();
-            // A sync that failed is never tried again: the disk's content is unknown.
+            // Never retried: after a failed sync, the content of the disk is unknown.
             self.log.commit(&batch).map_err(Fatal::Log)?;
             self.meter.synced(since.elapsed(), merged);
             if self.signals.send(Signal::Written(seq)).is_err() {
-                return Ok(()); // The core failed, and has reported it.
+                return Ok(()); // The core has failed and reported its error.
             }
         }
         Ok(())
@@ -52,9 +53,9 @@ impl Writer {
 }
 
 impl Drop for Writer {
-    /// Signals that nothing more is written, after a failure, too: a core that stops waits for it.
+    /// Signals the end of the writer, also after an error: a core that stops waits for this.
     fn drop(&mut self) {
-        // The core may have ended.
+        // The core may have ended before.
         let _ = self.signals.send(Signal::WriterDone);
     }
 }

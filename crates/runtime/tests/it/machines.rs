@@ -1,6 +1,6 @@
-//! What a state machine's author relies on: events, maintenance, and errors that stop the replica.
+//! Contract of state machines: load, events, maintenance, and errors that stop the replica.
 
-use crate::support::{PATIENCE, Words, alone};
+use crate::support::{TEST_TIMEOUT, Words, alone};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use synod_runtime::storage::{MemoryDisk, StoreView};
@@ -10,18 +10,20 @@ use synod_runtime::{
     StateReader, StateView, Typed, Untyped, encode,
 };
 
-/// Leaves stored keys that it needs no more, and fails on demand.
+/// State machine whose commands each store obsolete keys for maintenance to remove. The command `fail`
+/// is an error.
 #[derive(Clone, Default)]
-struct Hoarder {
-    junk: Vec<Bytes>,
+struct ObsoleteKeys {
+    keys: Vec<Bytes>,
 }
 
-const JUNK: usize = 1_000;
+/// Number of keys that each command stores.
+const KEYS: usize = 1_000;
 
-impl StateMachine for Hoarder {
+impl StateMachine for ObsoleteKeys {
     fn load(&mut self, state: &dyn StateView) -> Result<(), StateError> {
         let keys = state.range(&[], None).map(|entry| Ok(entry?.0));
-        self.junk = keys.collect::<Result<_, StateError>>()?;
+        self.keys = keys.collect::<Result<_, StateError>>()?;
         Ok(())
     }
 
@@ -33,12 +35,12 @@ impl StateMachine for Hoarder {
         output: &mut Output,
     ) -> Result<Bytes, StateError> {
         if command == b"fail" {
-            return Err(StateError::Malformed("not mine".into()));
+            return Err(StateError::Malformed("failed on demand".into()));
         }
-        for number in 0..JUNK {
+        for number in 0..KEYS {
             let key = Bytes::from(format!("{slot} {number}"));
-            output.changes.put(key.clone(), "junk");
-            self.junk.push(key);
+            output.changes.put(key.clone(), "obsolete");
+            self.keys.push(key);
         }
         Ok(Bytes::copy_from_slice(command))
     }
@@ -53,35 +55,35 @@ impl StateMachine for Hoarder {
         budget: usize,
         changes: &mut Changes,
     ) -> Result<bool, StateError> {
-        let kept = self.junk.len().saturating_sub(budget);
-        self.junk.drain(kept..).for_each(|key| changes.delete(key));
+        let kept = self.keys.len().saturating_sub(budget);
+        self.keys.drain(kept..).for_each(|key| changes.delete(key));
         Ok(kept > 0)
     }
 }
 
-impl StateReader for Hoarder {
+impl StateReader for ObsoleteKeys {
     fn query(&self, _: &[u8]) -> Result<Bytes, StateError> {
-        Ok(self.junk.len().to_string().into())
+        Ok(self.keys.len().to_string().into())
     }
 }
 
 async fn start(disk: &MemoryDisk) -> Replica<Untyped> {
     let (log, state) = (Box::new(disk.open_log()), Box::new(disk.open_state()));
-    alone().stores(log, state).start_untyped(Hoarder::default()).await.unwrap()
+    alone().stores(log, state).start_untyped(ObsoleteKeys::default()).await.unwrap()
 }
 
 #[test]
-fn load_of_a_typed_machine_replaces_the_state() {
+fn load_of_a_typed_machine_replaces_the_whole_state() {
     let stored = |word: &str| BTreeMap::from([(Bytes::from("key"), encode(&word))]);
     let mut machine = Typed(Words::default());
     for word in ["first", "second"] {
         machine.load(&stored(word)).unwrap();
-        assert_eq!(machine.0, Words(vec![word.to_owned()]), "nothing else is left");
+        assert_eq!(machine.0, Words(vec![word.to_owned()]), "the earlier state is gone");
     }
 }
 
 #[tokio::test]
-async fn events_are_handed_out_in_order_before_the_reply() {
+async fn observer_receives_events_in_order_before_the_reply() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let observed = Arc::clone(&seen);
     let builder = alone().in_memory().on_events(move |slot, events| {
@@ -100,7 +102,7 @@ async fn events_are_handed_out_in_order_before_the_reply() {
 }
 
 #[tokio::test]
-async fn maintenance_goes_on_while_the_replica_is_idle_until_nothing_is_left() {
+async fn idle_replica_continues_maintenance_until_no_keys_are_left() {
     let disk = MemoryDisk::new(Incarnation(1));
     let replica = start(&disk).await;
     for _ in 0..3 {
@@ -111,44 +113,44 @@ async fn maintenance_goes_on_while_the_replica_is_idle_until_nothing_is_left() {
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, emptied).await.expect("the junk is removed");
+    tokio::time::timeout(TEST_TIMEOUT, emptied).await.expect("obsolete keys are left");
     replica.shutdown().await.unwrap();
     let state = disk.open_state();
-    assert_eq!(state.range(&[1], Some(&[2])).count(), 0, "from the store, too");
+    assert_eq!(state.range(&[1], Some(&[2])).count(), 0, "keys are left in the store");
 }
 
 #[tokio::test]
-async fn state_machine_that_cannot_go_on_stops_the_replica_with_the_reason() {
+async fn error_of_the_state_machine_stops_the_replica_and_is_reported() {
     let disk = MemoryDisk::new(Incarnation(1));
     let replica = start(&disk).await;
     let error = replica.execute_bytes(Bytes::from_static(b"fail")).await.unwrap_err();
-    let fatal = tokio::time::timeout(PATIENCE, replica.failed()).await.unwrap();
+    let fatal = tokio::time::timeout(TEST_TIMEOUT, replica.failed()).await.unwrap();
     assert!(matches!(fatal, Fatal::Apply(_)));
     let expected = "the log cannot be applied, so the node stops: \
-                    the stored state cannot be used: not mine";
+                    the stored state cannot be used: failed on demand";
     assert_eq!(fatal.to_string(), expected);
     assert_eq!(error, ReplicaError::OutcomeUnknown { cause: Some(fatal.clone()) });
     assert_eq!(replica.shutdown().await, Err(fatal));
 }
 
 #[tokio::test]
-async fn store_that_cannot_be_read_stops_the_replica_when_a_reader_needs_it() {
+async fn unreadable_store_stops_the_replica_when_a_reader_is_created() {
     let disk = MemoryDisk::new(Incarnation(1));
     let (log, state) = (Box::new(disk.open_log()), Box::new(disk.open_state()));
-    let replica = alone().stores(log, state).start_untyped(Snapshots).await.unwrap();
+    let replica = alone().stores(log, state).start_untyped(StoredCommand).await.unwrap();
     replica.execute_bytes(Bytes::from_static(b"kept")).await.unwrap();
     assert_eq!(replica.reader().await.unwrap().query(b"").unwrap(), "kept");
-    // The handle on the state becomes invalid.
+    // A second opening invalidates the replica's handle of the store.
     drop(disk.open_state());
     let error = replica.reader().await.err().unwrap();
     let ReplicaError::Stopped { cause: Some(Fatal::Apply(_)) } = error else { panic!("{error}") };
     assert!(replica.shutdown().await.is_err());
 }
 
-/// Keeps the last command in its store.
-struct Snapshots;
+/// State machine that keeps the last command in its store.
+struct StoredCommand;
 
-impl StateMachine for Snapshots {
+impl StateMachine for StoredCommand {
     fn load(&mut self, _: &dyn StateView) -> Result<(), StateError> {
         Ok(())
     }
@@ -165,13 +167,13 @@ impl StateMachine for Snapshots {
     }
 
     fn reader(&self, state: &dyn StateView) -> Result<Box<dyn StateReader>, StateError> {
-        Ok(Box::new(Stored(state.owned()?)))
+        Ok(Box::new(StoredReader(state.owned()?)))
     }
 }
 
-struct Stored(Arc<dyn StateView>);
+struct StoredReader(Arc<dyn StateView>);
 
-impl StateReader for Stored {
+impl StateReader for StoredReader {
     fn query(&self, _: &[u8]) -> Result<Bytes, StateError> {
         Ok(self.0.get(b"last")?.unwrap_or_default())
     }

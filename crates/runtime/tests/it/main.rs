@@ -1,4 +1,4 @@
-//! Replicas as a user runs them.
+//! Tests of replicas through the public API, and of the examples.
 
 mod errors;
 #[cfg(feature = "rocksdb")]

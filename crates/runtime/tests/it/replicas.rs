@@ -1,6 +1,6 @@
-//! Several replicas in one process: agreement, the end of one, the end of all.
+//! Several replicas in one process: agreement, loss of the leader, reads, status and shutdown.
 
-use crate::support::{CLUSTER, ME, PATIENCE, Words, alone, leader, three};
+use crate::support::{CLUSTER, ME, TEST_TIMEOUT, Words, alone, leader, three};
 use std::sync::Arc;
 use std::time::Duration;
 use synod_multi_paxos::MultiPaxos;
@@ -10,7 +10,7 @@ use synod_runtime::{
 };
 
 #[tokio::test]
-async fn replicas_in_one_process_agree_and_survive_the_leader() {
+async fn replicas_in_one_process_agree_and_survive_the_loss_of_the_leader() {
     let (_, mut replicas) = three().await;
     for (index, replica) in replicas.iter().enumerate() {
         let word = format!("word {index}");
@@ -50,10 +50,10 @@ async fn watch_reports_the_leader_and_each_applied_slot() {
     let replica = alone().in_memory().start(Words::default()).await.unwrap();
     let mut status = replica.watch();
     let wait = status.wait_for(|status| status.role == Role::Leader);
-    let leads = *tokio::time::timeout(PATIENCE, wait).await.unwrap().unwrap();
+    let leads = *tokio::time::timeout(TEST_TIMEOUT, wait).await.unwrap().unwrap();
     replica.execute("a".to_owned()).await.unwrap();
     let wait = status.wait_for(|status| status.applied > leads.applied);
-    let applied = *tokio::time::timeout(PATIENCE, wait).await.unwrap().unwrap();
+    let applied = *tokio::time::timeout(TEST_TIMEOUT, wait).await.unwrap().unwrap();
     assert!(applied.commit >= applied.applied && applied.applied > Slot::ZERO);
     assert_eq!(replica.metrics().counters.requests, 1);
 }
@@ -69,7 +69,7 @@ async fn names_of_threads_carry_the_node() {
         loop {
             let tasks = std::fs::read_dir("/proc/self/task").unwrap();
             let paths = tasks.map(|task| task.unwrap().path().join("comm"));
-            // A thread that has just ended has no name, one that has just started not yet its own.
+            // A thread that has just ended has no name; one that has just started may lack its own.
             let names: Vec<_> =
                 paths.filter_map(|path| std::fs::read_to_string(path).ok()).collect();
             if expected.iter().all(|name| names.contains(name)) {
@@ -78,11 +78,11 @@ async fn names_of_threads_carry_the_node() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, all_found).await.expect("every thread has its name");
+    tokio::time::timeout(TEST_TIMEOUT, all_found).await.expect("a thread lacks its name");
 }
 
 #[tokio::test]
-async fn stopped_replica_answers_with_what_to_do() {
+async fn stopped_replica_rejects_calls_and_names_the_action() {
     let replica = alone().in_memory().start(Words::default()).await.unwrap();
     let other = replica.clone();
     let (one, two) = tokio::join!(replica.shutdown(), other.shutdown());
@@ -94,7 +94,7 @@ async fn stopped_replica_answers_with_what_to_do() {
     assert_eq!(other.read(0, Consistency::Serializable).await, Err(error));
 }
 
-async fn chosen(protocol: &str) -> Replica<Words> {
+async fn start_protocol(protocol: &str) -> Replica<Words> {
     async fn start<P: Protocol>() -> Replica<Words> {
         let builder = Replica::builder::<P>(CLUSTER, ME).members([(ME, "1")]).in_memory();
         let transport = Arc::new(MemoryNetwork::default().join(ME));
@@ -110,7 +110,7 @@ async fn chosen(protocol: &str) -> Replica<Words> {
 #[tokio::test]
 async fn protocol_can_be_chosen_at_run_time() {
     for protocol in ["raft", "multi-paxos"] {
-        let replica = chosen(protocol).await;
+        let replica = start_protocol(protocol).await;
         let word = || protocol.to_owned();
         assert_eq!(replica.execute(word()).await, Ok(Some(word())));
         replica.shutdown().await.unwrap();

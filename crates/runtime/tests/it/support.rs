@@ -1,4 +1,4 @@
-//! A state machine of types, and clusters of it in one process.
+//! Typed state machine, and clusters of it in one process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use synod_runtime::{
 
 pub const CLUSTER: ClusterId = ClusterId(7);
 pub const ME: NodeId = NodeId(1);
-/// Far beyond what any of this takes.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// Time limit of one wait in a test, far above its usual duration.
+pub const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A list of words.
+/// State machine that appends words to a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Words(pub Vec<String>);
 
@@ -39,15 +39,15 @@ impl TypedMachine for Words {
     }
 }
 
-/// A builder of a node alone, which lacks its stores.
+/// Returns a builder of a single-node cluster, without stores.
 pub fn alone() -> Builder<Raft> {
     Replica::builder::<Raft>(CLUSTER, ME)
         .members([(ME, "1")])
         .transport(Arc::new(MemoryNetwork::default().join(ME)))
-        .request_timeout(PATIENCE)
+        .request_timeout(TEST_TIMEOUT)
 }
 
-/// Three nodes in one process, and their network.
+/// Starts three nodes in one process; returns their network and their handles.
 pub async fn three() -> (MemoryNetwork, Vec<Replica<Words>>) {
     let (network, mut replicas) = (MemoryNetwork::default(), Vec::new());
     for me in [1, 2, 3].map(NodeId) {
@@ -55,13 +55,13 @@ pub async fn three() -> (MemoryNetwork, Vec<Replica<Words>>) {
             .members([1, 2, 3].map(|id| (NodeId(id), id.to_string())))
             .in_memory()
             .transport(Arc::new(network.join(me)))
-            .request_timeout(PATIENCE);
+            .request_timeout(TEST_TIMEOUT);
         replicas.push(builder.start(Words::default()).await.unwrap());
     }
     (network, replicas)
 }
 
-/// Waits until one of the replicas leads; returns its index.
+/// Waits until one of the replicas leads, and returns its index.
 pub async fn leader(replicas: &[Replica<Words>]) -> usize {
     let search = async {
         loop {
@@ -72,5 +72,5 @@ pub async fn leader(replicas: &[Replica<Words>]) -> usize {
             }
         }
     };
-    tokio::time::timeout(PATIENCE, search).await.expect("a leader is elected")
+    tokio::time::timeout(TEST_TIMEOUT, search).await.expect("a leader is elected")
 }
