@@ -1,41 +1,41 @@
-//! The driver around a protocol, without I/O: codec, timers, tickets, sessions, forwarding, and
-//! the apply side.
+//! Driver of a protocol core, without I/O: codec, timers, sessions, forwarding of requests, and the
+//! apply side.
 //!
-//! [`ReplicaCore`] owns a protocol core in its [`Host`](synod_consensus::Host) and does everything
-//! about it that is not consensus and not I/O. Its runner (a node's loop, a simulator) hands
-//! it an [`Event`] at a time, calls [`Driver::take`], and carries out the [`Actions`]: one batch
-//! to write, frames to send, runs to apply, replies. [`Applier`] is the other half: a state
-//! machine, its session table and its store, fed with the runs.
+//! [`ReplicaCore`] owns a protocol core in its [`Host`](synod_consensus::Host) and does all of its work
+//! except consensus and I/O. Its runner, which is a node's loop or a simulator, passes it one
+//! [`Event`] at a time, calls [`Driver::take`], and carries out the [`Actions`]: a batch to write,
+//! frames to send, runs to apply, and outcomes for clients. [`Applier`] is the apply side: a state
+//! machine, its session table and its store. The runner passes it the runs.
 //!
 //! # Exactly once
-//! The node that receives a request from a client owns a session (one opening of its store) and
-//! numbers the request. However often the request is forwarded or proposed again after a leader change, the
-//! session table, which is part of the replicated state, lets it be applied once. The node
-//! answers its client when it has applied the request itself.
+//! The node that receives a request from a client numbers it in its session, which is one opening of
+//! its store. The request may be forwarded or proposed several times, for example after a leader
+//! change. The session table, a part of the replicated state, applies it once. The node replies to its
+//! client when it has applied the request itself.
 //!
 //! # Forwarding
 //! Requests wait in the driver's queue until the disk, or the window of forwards to the leader, has
-//! room. The leader acknowledges forwarded requests; they are not sent again while it
-//! leads, unless they take far longer than others. An index of the requests in the unapplied log,
-//! built from the core's own writes, lets a leader drop copies of what its log holds, and has
-//! truncated or overwritten requests queued again at once.
+//! room. The leader acknowledges forwarded requests. While it leads, they are retried only if they take
+//! far longer than others. An index of the requests in the unapplied log follows the core's writes.
+//! With it a leader drops copies of requests in its log, and each node retries truncated or overwritten
+//! requests at once.
 //!
 //! # Overload
-//! - Bytes that are not durable, not applied, or in flight to a leader are bounded: see
-//!   [`ReplicaSettings`]. A long log is therefore replayed in pieces.
-//! - A disk or apply side is stalled when it completes nothing while work waits; then a leader
-//!   steps down. The age of the oldest work would only measure the depth of the queue.
+//! - Bytes that are not durable, not applied, or in flight to a leader are bounded by
+//!   [`ReplicaSettings`]. A long log is therefore replayed in parts.
+//! - A disk or apply side is stalled when it completes nothing while work waits. A leader then steps
+//!   down. The age of the oldest work does not count: it measures the depth of the queue.
 //! - While chosen slots wait in the driver, [`Input::Lagging`](synod_consensus::Input::Lagging)
-//!   precedes timers that are due, so that a node that lags does not campaign.
-//! - While a disk hangs, frames of the log and bulk lanes are dropped.
+//!   precedes due timers, so that a node that lags does not campaign.
+//! - While a disk hangs, messages of the log and bulk lanes are dropped.
 //!
-//! # Never undo what is chosen
-//! A core that asks to truncate slots that it reported as chosen, or to move its base outside of
-//! them, stops the node: [`Actions::fatal`] is set, and nothing else leaves the driver. So does a core
-//! that reports that a peer takes other values for chosen.
+//! # Chosen slots never change
+//! The node stops if its core truncates slots that it reported as chosen, moves its base outside of
+//! them, or reports that a peer has chosen other values. [`Actions::fatal`] is then set, and the
+//! driver hands out nothing else.
 //!
-//! Left out on purpose: threads, sockets and disks; snapshots and membership changes, which come
-//! with their protocols' support.
+//! Left out on purpose: threads, sockets and disks; snapshots and membership changes, until the
+//! protocols support them.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

@@ -1,10 +1,10 @@
-//! Linearizable reads of this node's clients: from which slot on they may be served, and when that slot
-//! is applied.
+//! Linearizable reads of this node's clients, from their arrival until their read index is applied.
 //!
-//! The core is asked once for all reads that came in since the last time, and again after a pause, because
-//! messages get lost, or when another node leads. An answer counts for every read that arrived before the
-//! core was asked for it: its slot was fixed later. So retries need no bookkeeping, and late
-//! answers to earlier attempts are as good as others.
+//! The read index is the slot that must be applied before a read may be served (Raft dissertation,
+//! §6.4). The driver requests one index from the core for all reads that have arrived since the last
+//! request. It retries after a delay, because messages may be lost, and after a leader change. An index
+//! is valid for every read that arrived before the driver requested it, because the core determined it
+//! later. Retries therefore need no bookkeeping: a late index of an earlier attempt is valid, too.
 
 use crate::driver::{Answer, Outcome};
 use crate::{ReplicaSettings, Token};
@@ -14,54 +14,54 @@ use std::time::Duration;
 use synod_consensus::Refusal;
 use synod_types::{Instant, NodeId, ReadId, Slot};
 
-/// Bits of an id that number the reads since the node started; those above hold the boot count, so that no
-/// two reads of a node have one id. At a million a second they last for half a year.
+/// Bits of a read's id that count the reads since the start. The bits above hold the boot count, so that
+/// ids are unique across restarts. At a million reads a second the counter lasts for half a year.
 const COUNTER_BITS: u32 = 44;
 
-/// Longest pause before a retry, as a power of two of the shortest.
+/// Limit of the exponential backoff: the longest retry delay is `2^MAX_DOUBLINGS` times the shortest.
 const MAX_DOUBLINGS: u32 = 5;
 
-/// A client's read and its deadline.
+/// Token and deadline of a client's read.
 pub(crate) type ClientRead = (Token, Instant);
 
-/// Reads that wait for an answer.
+/// Pending reads of this node's clients.
 pub(crate) struct Reads {
-    /// Id of the next read of the core.
+    /// Id of the next request of a read index.
     next: ReadId,
-    /// Shortest pause before a retry.
+    /// Shortest delay before a retry.
     retry: Duration,
-    /// Reads that came in since the core was asked last.
+    /// Reads that have arrived since the last request of an index.
     arrived: Vec<ClientRead>,
-    /// The others, by the id of the first read of the core after they arrived.
-    batches: BTreeMap<ReadId, Batch>,
+    /// Earlier reads, by the id of the first request after their arrival.
+    batches: BTreeMap<ReadId, ReadBatch>,
     /// Earliest deadline of each batch.
     deadlines: BTreeSet<(Instant, ReadId)>,
-    /// Batches with a slot that is not applied.
+    /// Batches with an index that is not applied.
     by_slot: BTreeSet<(Slot, ReadId)>,
-    /// Batches up to this one have a slot, of the present leader or of one before.
-    answered: ReadId,
-    /// Reads in the batches.
+    /// Last batch that has an index since the last leader change. So have all batches before it.
+    confirmed: ReadId,
+    /// Number of reads in the batches.
     len: usize,
-    /// Retries since the last answer.
+    /// Number of retries since the last index.
     retries: u32,
     retry_at: Instant,
     applied: Slot,
-    /// The core has no reads: they take the way of commands, through the log.
+    /// True if the core has no read index: reads then use a barrier in the log.
     is_unsupported: bool,
 }
 
-/// Reads that the core was asked for together.
+/// Reads that share a request of a read index.
 #[derive(Debug)]
-struct Batch {
+struct ReadBatch {
     reads: Vec<ClientRead>,
-    /// Earliest deadline.
+    /// Earliest deadline of the reads.
     deadline: Instant,
-    /// Slot from which they may be served, once the core has answered.
+    /// Read index, once the core has reported it.
     slot: Option<Slot>,
 }
 
 impl Reads {
-    /// No reads, of a node whose state is applied through `applied`.
+    /// Returns an empty set of reads, for a node whose state is applied through `applied`.
     pub(crate) fn new(settings: &ReplicaSettings, applied: Slot) -> Self {
         Self {
             next: ReadId((settings.boot_id.boot << COUNTER_BITS) + 1),
@@ -70,7 +70,7 @@ impl Reads {
             batches: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             by_slot: BTreeSet::new(),
-            answered: ReadId(0),
+            confirmed: ReadId(0),
             len: 0,
             retries: 0,
             retry_at: Instant::ZERO,
@@ -79,7 +79,7 @@ impl Reads {
         }
     }
 
-    /// Returns the number of reads.
+    /// Returns the number of pending reads.
     pub(crate) fn len(&self) -> usize {
         self.arrived.len() + self.len
     }
@@ -89,8 +89,8 @@ impl Reads {
         self.arrived.push((token, deadline));
     }
 
-    /// Returns the id of the next read of the core: for reads that came in since the last one, or for
-    /// those that have waited too long for an answer.
+    /// Returns the id of the next request of a read index, if one is due: for newly arrived reads, or as
+    /// a retry.
     pub(crate) fn next_read(&mut self, now: Instant) -> Option<ReadId> {
         if self.is_unsupported {
             return None;
@@ -100,23 +100,26 @@ impl Reads {
             let reads = std::mem::take(&mut self.arrived);
             self.len += reads.len();
             self.deadlines.insert((deadline, id));
-            self.batches.insert(id, Batch { reads, deadline, slot: None });
-        } else if self.lacks_answer() && self.retry_at <= now {
+            self.batches.insert(id, ReadBatch { reads, deadline, slot: None });
+        } else if self.lacks_index() && self.retry_at <= now {
             self.retries += 1;
         } else {
             return None;
         }
         self.next.0 += 1;
+        // Exponential backoff, so that retries do not load a cluster without a quorum.
         self.retry_at = now + self.retry * (1 << self.retries.min(MAX_DOUBLINGS));
         Some(id)
     }
 
-    /// Handles an answer of the core: reads that arrived before it was asked may be served from `slot` on.
+    /// Handles a read index of the core: the reads that arrived before request `id` may be served once
+    /// `slot` is applied.
     pub(crate) fn ready(&mut self, id: ReadId, slot: Slot, answers: &mut Vec<Answer>) {
         self.retries = 0;
-        // An earlier leader's slot is right, too, but perhaps the log never gets there: the lower counts.
+        // The index of an earlier leader is valid, too. Both suffice, so the lower one counts: the log
+        // may never reach an index that was the slot of a lost no-op.
         let batches =
-            self.batches.range_mut((Excluded(self.answered), Included(id.max(self.answered))));
+            self.batches.range_mut((Excluded(self.confirmed), Included(id.max(self.confirmed))));
         let mut served = Vec::new();
         for (batch_id, batch) in batches {
             if let Some(before) = batch.slot.filter(|before| *before > slot) {
@@ -131,11 +134,12 @@ impl Reads {
                 served.push(*batch_id);
             }
         }
-        self.answered = self.answered.max(id);
+        self.confirmed = self.confirmed.max(id);
         served.into_iter().for_each(|id| self.serve(id, answers));
     }
 
-    /// Records that the core has no reads: those that wait are [taken](Self::take_arrived) to the log.
+    /// Records that the core has no read index. All pending reads move to
+    /// [`drain_unsupported`](Self::drain_unsupported).
     pub(crate) fn unsupported(&mut self) {
         self.is_unsupported = true;
         self.deadlines.clear();
@@ -145,21 +149,22 @@ impl Reads {
         self.arrived.extend(batches.into_values().flat_map(|batch| batch.reads));
     }
 
-    /// Takes the reads that came in since the last time, if they must go through the log.
-    pub(crate) fn take_arrived(&mut self) -> Vec<ClientRead> {
+    /// Removes and returns the reads that need a barrier in the log, because the core has no read index.
+    pub(crate) fn drain_unsupported(&mut self) -> Vec<ClientRead> {
         if self.is_unsupported { std::mem::take(&mut self.arrived) } else { Vec::new() }
     }
 
-    /// Has the core asked again for all reads, because another node leads: requests to the last leader may
-    /// be lost, and so may the slots that it named.
+    /// Schedules a new request for all pending reads after a leader change. Requests to the last leader
+    /// may be lost, and the log may never reach an index that it reported.
     pub(crate) fn leader_changed(&mut self, leader: Option<NodeId>) {
-        self.answered = ReadId(0);
+        self.confirmed = ReadId(0);
+        // Without a leader a request would be refused, so the retry delay stays.
         if leader.is_some() {
             (self.retries, self.retry_at) = (0, Instant::ZERO);
         }
     }
 
-    /// Serves the reads whose slots are applied.
+    /// Serves the reads whose index is applied.
     pub(crate) fn applied(&mut self, through: Slot, answers: &mut Vec<Answer>) {
         self.applied = self.applied.max(through);
         while let Some((slot, id)) = self.by_slot.first().copied()
@@ -177,7 +182,7 @@ impl Reads {
         answers: &mut Vec<Answer>,
     ) {
         let outcome = match leader {
-            // Nothing was done, so that the client may retry at once with another node.
+            // The client may retry at once with another node.
             None => Outcome::Refused(Refusal::NotLeader { hint: None }),
             Some(_) => Outcome::Unknown,
         };
@@ -203,15 +208,17 @@ impl Reads {
     /// Returns the time at which [`expire`](Self::expire) or [`next_read`](Self::next_read) has something
     /// to do.
     pub(crate) fn next_wake(&self) -> Option<Instant> {
-        let retry = self.lacks_answer().then_some(self.retry_at);
+        let retry = self.lacks_index().then_some(self.retry_at);
         let deadline = self.deadlines.first().map(|(deadline, _)| *deadline);
         retry.into_iter().chain(deadline).min()
     }
 
-    fn lacks_answer(&self) -> bool {
-        self.batches.range((Excluded(self.answered), Unbounded)).next().is_some()
+    /// Returns whether a batch has no read index of the present leader.
+    fn lacks_index(&self) -> bool {
+        self.batches.range((Excluded(self.confirmed), Unbounded)).next().is_some()
     }
 
+    /// Ends the reads of a batch as readable.
     fn serve(&mut self, id: ReadId, answers: &mut Vec<Answer>) {
         let reads = self.remove(id).map(|batch| batch.reads).unwrap_or_default();
         self.len -= reads.len();
@@ -219,7 +226,7 @@ impl Reads {
         answers.extend(reads.into_iter().map(answer));
     }
 
-    fn remove(&mut self, id: ReadId) -> Option<Batch> {
+    fn remove(&mut self, id: ReadId) -> Option<ReadBatch> {
         let batch = self.batches.remove(&id)?;
         self.deadlines.remove(&(batch.deadline, id));
         if let Some(slot) = batch.slot {

@@ -1,4 +1,4 @@
-//! The driver itself: a switch of events, and the order of a round.
+//! The driver: dispatch of events, and the steps of a round.
 
 use crate::backlog::{ApplySide, DiskSide, write_bytes};
 use crate::disk::{decode_saved, encode_write};
@@ -12,24 +12,24 @@ use std::collections::BTreeMap;
 use synod_consensus::{FatalError, Host, Input, Message, Outputs, Protocol, Saved, Status};
 use synod_types::{Incarnation, Instant, Lane, NodeId, Seq, Slot};
 
-/// Slots at the end of the log that are searched for requests when a replica is opened.
+/// Limit of the slots at the end of the log that are indexed when a replica is opened.
 const INDEXED_SLOTS: u64 = 100_000;
 
-/// A protocol core with its driver. See [`Driver`] for how to run it.
+/// Protocol core with its driver. [`Driver`] is the interface to run it.
 pub struct ReplicaCore<P: Protocol> {
     host: Host<P>,
     sinks: Sinks<P>,
     settings: ReplicaSettings,
     envelope: Envelope,
     disk: DiskSide,
-    /// Incarnation of each peer's store, as of its first frame.
+    /// Incarnation of each peer's store, from its first frame.
     incarnations: BTreeMap<NodeId, Incarnation>,
-    /// The newest message of this round and its frame.
+    /// Newest message of this round, and its frame.
     last_encoded: Option<(P::Message, Bytes)>,
     next_stall_check: Instant,
-    /// Latest time that a caller has passed.
+    /// Latest time that the runner has passed.
     clock: Instant,
-    /// The core's last round delivered all of its messages to itself.
+    /// True if the core's last round delivered all of its messages to itself.
     is_quiet: bool,
     counters: Counters,
 }
@@ -40,11 +40,12 @@ struct Sinks<P: Protocol> {
     apply: ApplySide,
     router: Router,
     actions: Actions,
-    /// The first fatal error; nothing but it leaves the driver from then on.
+    /// First fatal error. The driver hands out nothing else from then on.
     fatal: Option<FatalError>,
 }
 
 impl<P: Protocol> Sinks<P> {
+    /// Passes each output of the core to its receiver.
     fn dispatch(&mut self, now: Instant, outputs: &mut Outputs<P>) {
         if outputs.is_empty() {
             return;
@@ -58,10 +59,10 @@ impl<P: Protocol> Sinks<P> {
         for (ticket, why) in outputs.refused.drain(..) {
             self.router.refused(ticket, &why);
         }
-        for (id, answer) in outputs.reads.drain(..) {
-            self.router.requests.read_answered(id, answer);
+        for (id, index) in outputs.reads.drain(..) {
+            self.router.requests.read_index(id, index);
         }
-        // This driver never compacts a log: there are no `snapshots`.
+        // `snapshots` is always empty, because this driver never compacts a log.
         if let Some(members) = outputs.peers.take() {
             self.actions.peers = Some(members);
         }
@@ -74,11 +75,11 @@ impl<P: Protocol> Sinks<P> {
 }
 
 impl<P: Protocol> ReplicaCore<P> {
-    /// Recovers a replica from its stores and starts it: what `saved` holds was loaded from the
-    /// log store, and the state machine has applied through `applied`.
+    /// Recovers a replica from its stores and starts it. `saved` was loaded from the log store, and the
+    /// state machine has applied through `applied`.
     ///
     /// # Errors
-    /// If the stores do not belong together, or to this protocol.
+    /// If the stores do not match each other or the protocol.
     pub fn open(
         now: Instant,
         settings: ReplicaSettings,
@@ -87,10 +88,11 @@ impl<P: Protocol> ReplicaCore<P> {
         applied: Slot,
     ) -> Result<Self, OpenError> {
         let mut saved = decode_saved::<P>(saved)?;
-        // The log has lost entries that this node acknowledged.
+        // Applied entries were durable here, so the log has lost entries that this node acknowledged.
         if applied > saved.log.last() {
             return Err(OpenError::LogBehindState { applied, last: saved.log.last() });
         }
+        // Slots between the applied one and the base are in neither store.
         let base = saved.base.through;
         if applied < base {
             return Err(OpenError::StateBehindLog { applied, base });
@@ -126,7 +128,7 @@ impl<P: Protocol> ReplicaCore<P> {
             settings,
             envelope,
         };
-        // The core's first outputs leave with the first round.
+        // The first round hands out the outputs of this input.
         replica.step(now, Input::Start);
         Ok(replica)
     }
@@ -137,19 +139,20 @@ impl<P: Protocol> ReplicaCore<P> {
         self.host.core()
     }
 
-    /// Moves the clock on. One that goes back counts as standing still, so that no deadline that has
-    /// passed lies ahead again.
+    /// Advances the clock and returns it. If `now` goes back, the clock stands still, so that a deadline
+    /// that has passed stays passed.
     fn advance(&mut self, now: Instant) -> Instant {
         self.clock = self.clock.max(now);
         self.clock
     }
 
+    /// Passes an input to the core.
     fn step(&mut self, now: Instant, input: Input<P>) {
         let outputs = self.host.input(now, input, &mut self.sinks.router);
         self.sinks.dispatch(now, outputs);
     }
 
-    /// Runs a round of the core: its writes join the batch, its messages are encoded.
+    /// Runs a round of the core: appends its writes to the batch, and encodes its messages.
     fn round(&mut self, now: Instant) {
         let round = self.host.round(now, &mut self.sinks.router);
         let actions = &mut self.sinks.actions;
@@ -160,14 +163,15 @@ impl<P: Protocol> ReplicaCore<P> {
                 bytes += write_bytes(&write);
                 batch.ops.push((self.settings.group, encode_write(&write)));
             }
+            // The rounds of one `take` share a batch, which is reported under its last number.
             *newest = seq;
-            // Until it is durable it counts against the bound on proposals.
+            // It counts against the bound on proposals until it is durable.
             self.disk.hand_out(now, seq, bytes);
         }
         for (to, message) in round.sends.drain(..) {
             let lane = message.lane();
             let frame = match self.last_encoded.take() {
-                // The same message to the next peer: one encoding serves all.
+                // A broadcast sends equal messages in succession: they are encoded once.
                 Some((last, frame)) if last == message => frame,
                 _ => encode_frame(&self.envelope, &Payload::Protocol(message.clone())),
             };
@@ -181,11 +185,11 @@ impl<P: Protocol> ReplicaCore<P> {
 
     fn on_frame(&mut self, now: Instant, from: NodeId, frame: &[u8]) {
         let Ok((envelope, payload)) = decode_frame::<P::Message>(frame) else {
-            // Frames come from outside: they are dropped and counted, never trusted.
+            // Peers are not trusted: a malformed frame is counted, not an error of this node.
             self.counters.frames_malformed += 1;
             return;
         };
-        if !self.belongs(from, &envelope) {
+        if !self.is_accepted(from, &envelope) {
             return;
         }
         self.counters.frames += 1;
@@ -203,7 +207,8 @@ impl<P: Protocol> ReplicaCore<P> {
     }
 
     /// Returns whether a frame with this envelope is for this replica, and from the peer that it names.
-    fn belongs(&mut self, from: NodeId, envelope: &Envelope) -> bool {
+    /// Counts it otherwise.
+    fn is_accepted(&mut self, from: NodeId, envelope: &Envelope) -> bool {
         let ours = &self.envelope;
         if (envelope.cluster, envelope.group) != (ours.cluster, ours.group)
             || envelope.epoch != ours.epoch
@@ -215,8 +220,8 @@ impl<P: Protocol> ReplicaCore<P> {
             self.counters.frames_forged += 1;
             return false;
         }
-        // A store that was wiped has lost its promises, and must not make new ones in the old store's
-        // name: this process has received from the old one.
+        // A wiped store has lost its votes and promises. It must not vote again under its old id: this
+        // process has received frames of the old store, and may rely on them.
         if *self.incarnations.entry(from).or_insert(envelope.incarnation) != envelope.incarnation {
             self.counters.frames_wrong_incarnation += 1;
             return false;
@@ -224,15 +229,15 @@ impl<P: Protocol> ReplicaCore<P> {
         true
     }
 
-    /// Returns whether the disk is so far behind that this message is dropped. Control messages
-    /// cost little, and elections need them.
+    /// Returns whether the disk is so far behind that this message is dropped. Control messages are never
+    /// dropped: they are small, and elections need them.
     fn is_flooded(&self, message: &P::Message) -> bool {
         self.disk.outstanding_bytes() >= self.settings.flood_bytes
             && matches!(message.lane(), Lane::Log | Lane::Bulk)
     }
 
     fn on_written(&mut self, now: Instant, seq: Seq) {
-        // Releases the messages that claim what this batch holds, with the next round.
+        // The next round releases the messages that claim the writes of this batch.
         self.host.written(seq);
         self.disk.complete(now, seq);
     }
@@ -244,7 +249,7 @@ impl<P: Protocol> ReplicaCore<P> {
 
     fn on_wake(&mut self, now: Instant) {
         if self.sinks.apply.is_behind() && self.sinks.timers.next().is_some_and(|due| due <= now) {
-            // Before the timers: a node that lags must not campaign.
+            // Precedes the timers, because a node that lags must not campaign.
             self.step(now, Input::Lagging);
         }
         while let Some(timer) = self.sinks.timers.pop_due(now) {
@@ -256,6 +261,7 @@ impl<P: Protocol> ReplicaCore<P> {
         }
     }
 
+    /// Reports a stall to the core if the disk or the apply side has completed nothing for too long.
     fn check_stall(&mut self, now: Instant) {
         let waiting = self.waiting_since();
         if waiting.is_some_and(|since| now - since >= self.settings.stall) {
@@ -263,18 +269,18 @@ impl<P: Protocol> ReplicaCore<P> {
             self.next_stall_check = now + self.settings.stall;
             self.step(now, Input::Stalled);
         } else {
-            // The side completed something since this check was scheduled.
+            // Work was completed since this check was scheduled.
             self.next_stall_check = waiting.unwrap_or(now) + self.settings.stall;
         }
     }
 
-    /// Returns the time since when the disk or the apply side has completed nothing while work waits for it.
+    /// Returns the time since when the disk or the apply side has completed nothing while work waits.
     fn waiting_since(&self) -> Option<Instant> {
         self.disk.waiting_since().into_iter().chain(self.sinks.apply.waiting_since()).min()
     }
 
-    /// Offers queued requests to the core while it and the disk have room, if this node leads, and
-    /// forwards them otherwise. Returns whether the core took any.
+    /// Offers queued requests to the core while it and the disk have room, if this node leads; otherwise
+    /// forwards them. Returns whether the core accepted any.
     fn propose_queued(&mut self, now: Instant) -> bool {
         if !self.sinks.router.leads() {
             self.counters.forwarded += self.sinks.router.forward_queued(now);
@@ -284,26 +290,25 @@ impl<P: Protocol> ReplicaCore<P> {
         let mut room = limit.saturating_sub(self.disk.outstanding_bytes());
         let mut proposed = false;
         while let Some((ticket, command)) = self.sinks.router.offer_next(now, room > 0) {
-            // The core writes it with its next round; until then it counts here.
+            // The core writes it in its next round, so the disk side does not count it yet.
             room = room.saturating_sub(command.len());
             self.step(now, Input::Propose { ticket, command });
             if !self.sinks.router.end_offer() {
-                break;
+                break; // The core is busy.
             }
             proposed = true;
         }
         proposed
     }
 
-    /// Asks the core for a slot from which the reads may be served that have come in, or have no answer.
-    /// Returns whether it was asked.
-    fn read(&mut self, now: Instant) -> bool {
+    /// Requests a read index from the core, if one is due. Returns whether it did.
+    fn request_read_index(&mut self, now: Instant) -> bool {
         let Some(id) = self.sinks.router.requests.next_read(now) else { return false };
         self.step(now, Input::Read(id));
         true
     }
 
-    /// Follows the core's leader. Returns whether it has changed.
+    /// Updates the router to the core's leader. Returns whether it has changed.
     fn follow_leader(&mut self) -> bool {
         let (status, applied) = (self.host.core().status(), self.sinks.apply.applied());
         let retried = self.sinks.router.follow_leader(&status, applied);
@@ -311,16 +316,16 @@ impl<P: Protocol> ReplicaCore<P> {
         retried.is_some()
     }
 
-    /// Runs rounds of the core until it takes no more requests.
+    /// Runs rounds of the core until it accepts no more requests.
     fn run_rounds(&mut self, now: Instant) {
         loop {
             self.round(now);
             if self.follow_leader() {
-                // A new leader first writes and sends what its election requires.
+                // The core may emit more on a leader change, which precedes new proposals.
                 continue;
             }
-            let has_read = self.read(now);
-            self.sinks.router.requests.gather_reads(now);
+            let has_read = self.request_read_index(now);
+            self.sinks.router.requests.queue_barrier(now);
             self.counters.retried += self.sinks.router.requeue_removed();
             if !self.propose_queued(now) && !has_read {
                 break;
@@ -330,19 +335,20 @@ impl<P: Protocol> ReplicaCore<P> {
         self.sinks.apply.hand_out(now, max_bytes, max_slots, &mut self.sinks.actions.apply);
     }
 
+    /// Returns the time at which the driver must be woken, if no event arrives before.
     fn wake_at(&self) -> Option<Instant> {
-        // An idle side cannot stall, so an idle replica needs no wake for it.
+        // Without pending work there is no stall to check.
         let stall = self.waiting_since().map(|_| self.next_stall_check);
-        // A core that still has messages to itself is due at once.
+        // If the core has undelivered messages to itself, the next round is due at once.
         let again = (!self.is_quiet).then_some(self.clock);
         let requests = self.sinks.router.requests.next_wake();
         [again, self.sinks.timers.next(), requests, stall].into_iter().flatten().min()
     }
 }
 
-/// Enters the end of the log, as far as it is not applied, into the router's index of requests.
+/// Adds the unapplied end of the log to the router's index of requests.
 fn index_tail<P: Protocol>(saved: &Saved<P>, router: &mut Router) {
-    // Bounded, so that a long log does not delay the start: the index is a hint.
+    // Bounded, so that a long log does not delay the start. The index is a hint, so gaps are harmless.
     let tail = Slot(saved.log.last().0.saturating_sub(INDEXED_SLOTS));
     for run in saved.log.runs_from(tail.max(saved.applied).next()) {
         router.index(run.first, &run.values);
@@ -376,16 +382,16 @@ impl<P: Protocol> Driver for ReplicaCore<P> {
             self.run_rounds(now);
         }
         if self.sinks.fatal.is_some() {
-            // Nothing of this round may reach the disk or a peer.
+            // No action of this round may reach the disk or a peer.
             return Actions { fatal: self.sinks.fatal, ..Actions::default() };
         }
         for (to, payload) in self.sinks.router.drain_outgoing() {
             let lane = payload.lane();
-            // No kind of payload here holds a protocol message.
+            // None of these payloads has a protocol message, so the type parameter does not matter.
             let frame = encode_frame::<P::Message>(&self.envelope, &payload.typed());
             self.sinks.actions.frames.push((to, lane, frame));
         }
-        // A frame is kept for one round only: it may be large.
+        // Dropped at the end of the round, because the frame may be large.
         self.last_encoded = None;
         let (answers, wake) = (self.sinks.router.requests.take_answers(), self.wake_at());
         Actions { answers, wake, ..std::mem::take(&mut self.sinks.actions) }

@@ -1,5 +1,5 @@
-//! Requests of this node's own clients until they are answered: their queue, the barriers of reads that
-//! take the way through the log, retries and deadlines.
+//! Requests of this node's clients until they end: their queue, retries and deadlines, and the barriers
+//! of reads.
 
 use crate::driver::{Answer, Done, Outcome};
 use crate::log_index::{LogIndex, RequestId};
@@ -11,13 +11,13 @@ use std::time::Duration;
 use synod_consensus::Refusal;
 use synod_types::{Instant, NodeId, ReadId, Slot, Ticket};
 
-/// Longest pause before a retry, in multiples of the shortest.
+/// Longest delay before a retry, in multiples of the shortest.
 const MAX_RETRY_FACTOR: u32 = 32;
 
-/// Requests of this node's clients that wait for an answer.
+/// Pending requests and reads of this node's clients.
 pub(crate) struct Requests {
     session: Session,
-    /// Shortest pause before a retry.
+    /// Shortest delay before a retry.
     retry: Duration,
     max_outstanding: usize,
     /// Bound on `forwarded_bytes`.
@@ -25,18 +25,18 @@ pub(crate) struct Requests {
     last: RequestSeq,
     pending: BTreeMap<RequestSeq, Pending>,
     deadlines: BTreeSet<(Instant, RequestSeq)>,
-    /// Reads that wait for an answer of the core or for the state machine.
+    /// Reads that wait for a read index, or for the state machine to apply it.
     reads: Reads,
-    /// Reads that wait for a barrier.
+    /// Number of reads that wait for a barrier.
     barrier_reads: usize,
-    /// Requests that wait for room at the disk or in the window of forwards; barriers (`false`)
-    /// first, for they take no room, then the oldest.
+    /// Requests that wait for the disk or for the window of forwards, with true for commands. Barriers
+    /// come first, because they take no space; then the oldest.
     queued: BTreeSet<(bool, RequestSeq)>,
-    /// Commands in flight to a leader and not yet applied here, in bytes.
+    /// Size of the commands in flight to a leader and not yet applied here, in bytes.
     forwarded_bytes: usize,
     /// Smoothed time from the first attempt of a request until it was applied.
     latency: Duration,
-    /// Time of the next search for requests that may be lost.
+    /// Time of the next sweep for requests that may be lost.
     next_sweep: Instant,
     answers: Vec<Answer>,
 }
@@ -44,7 +44,7 @@ pub(crate) struct Requests {
 #[derive(Clone, Debug)]
 struct Pending {
     waiter: Waiter,
-    /// The whole command, session and number included: equal in every attempt.
+    /// Encoded request with session and number, the same in every attempt.
     command: Bytes,
     is_command: bool,
     /// Earliest deadline of its waiters.
@@ -52,38 +52,38 @@ struct Pending {
     location: Location,
     /// Time of the last attempt.
     sent: Instant,
-    /// Number of attempts. A refusal proves that a request was not taken only if it is the first
-    /// and the core's own: the network may hold copies of all others.
+    /// Number of attempts. A refusal proves that a request will never be applied only if this node's core
+    /// refuses the first attempt. After a forward, copies may be in flight.
     attempts: u32,
 }
 
-/// Client or clients that wait for a request.
+/// Clients that wait for a request.
 #[derive(Clone, Debug)]
 enum Waiter {
     Command(Token),
-    /// A barrier: every read that came in before it was proposed, with its deadline.
+    /// Reads of a barrier, which arrived before it was proposed, with their deadlines.
     Reads(Vec<(Token, Instant)>),
 }
 
-/// Place of a request on its way to the log.
+/// Location of a request on its way to the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Location {
-    /// Refused and not queued; retried after a pause.
+    /// Refused and not queued; retried after a delay.
     Refused,
-    /// In the queue of what is sent as soon as there is room.
+    /// In the queue, until the disk or the window of forwards has room.
     Queued,
-    /// Offered to the core of this node, which has neither placed nor refused it.
+    /// On offer to the core of this node, which has neither placed nor refused it.
     Offered,
     /// In this node's log.
     Placed(Slot),
     /// In flight to another node.
     Forwarded,
-    /// In the queue or in the log of the leader, which has acknowledged it.
+    /// In the queue or the log of the leader, which has acknowledged it.
     Acknowledged,
 }
 
 impl Location {
-    /// Returns whether the request counts in the window of forwards.
+    /// Returns whether the request counts against the window of forwards.
     fn is_elsewhere(self) -> bool {
         matches!(self, Self::Forwarded | Self::Acknowledged)
     }
@@ -109,21 +109,21 @@ impl Requests {
         }
     }
 
-    /// Queues a client's command; refuses it if too many requests are outstanding.
+    /// Queues a client's command; refuses it as busy if too many requests are outstanding.
     pub(crate) fn submit(&mut self, now: Instant, token: Token, command: Bytes, deadline: Instant) {
         if self.has_room(token) {
             self.open(now, Waiter::Command(token), RequestKind::Command(command), deadline);
         }
     }
 
-    /// Queues a client's read; refuses it if too many requests are outstanding.
+    /// Queues a client's read; refuses it as busy if too many requests are outstanding.
     pub(crate) fn submit_read(&mut self, token: Token, deadline: Instant) {
         if self.has_room(token) {
             self.reads.push(token, deadline);
         }
     }
 
-    /// Returns whether another request is admitted; refuses it otherwise.
+    /// Returns whether another request is admitted. If not, refuses it as busy.
     fn has_room(&mut self, token: Token) -> bool {
         let has_room = self.outstanding() < self.max_outstanding;
         if !has_room {
@@ -132,46 +132,47 @@ impl Requests {
         has_room
     }
 
-    /// Returns the id of the next read that the core is to be asked for.
+    /// Returns the id of the next request of a read index, if one is due.
     pub(crate) fn next_read(&mut self, now: Instant) -> Option<ReadId> {
         self.reads.next_read(now)
     }
 
-    /// Handles the core's answer to a read.
-    pub(crate) fn read_answered(&mut self, id: ReadId, answer: Result<Slot, Refusal>) {
-        match answer {
+    /// Handles a read index of the core, or its refusal.
+    pub(crate) fn read_index(&mut self, id: ReadId, index: Result<Slot, Refusal>) {
+        match index {
             Ok(slot) => self.reads.ready(id, slot, &mut self.answers),
             Err(Refusal::Unsupported) => self.reads.unsupported(),
-            // The core is asked again after a pause, or when another node leads.
+            // The request is retried after a delay, or when another node leads.
             Err(_) => {}
         }
     }
 
-    /// Serves the reads of which the state is recent enough.
+    /// Serves the reads whose index is applied.
     pub(crate) fn serve_reads(&mut self, applied: Slot) {
         self.reads.applied(applied, &mut self.answers);
     }
 
-    /// Has the core asked again for the reads that wait: another node leads.
+    /// Schedules a new request of a read index for the pending reads, because the leader has changed.
     pub(crate) fn leader_changed(&mut self, leader: Option<NodeId>) {
         self.reads.leader_changed(leader);
     }
 
-    /// Makes one barrier for all reads that came in since the last, for a core that has no other way. A
-    /// read needs a barrier that is proposed after it: an earlier one may be placed before a write that
-    /// the client has seen.
-    pub(crate) fn gather_reads(&mut self, now: Instant) {
-        let reads = self.reads.take_arrived();
+    /// Queues one barrier for all reads since the last one, if the core has no read index. The barrier
+    /// must be proposed after the reads arrive: an earlier one may be placed before a write that the
+    /// client has seen.
+    pub(crate) fn queue_barrier(&mut self, now: Instant) {
+        let reads = self.reads.drain_unsupported();
         let deadline = reads.iter().map(|(_, deadline)| *deadline).min();
         let Some(deadline) = deadline else { return };
         self.barrier_reads += reads.len();
         self.open(now, Waiter::Reads(reads), RequestKind::Barrier, deadline);
     }
 
+    /// Numbers a request and queues it.
     fn open(&mut self, now: Instant, waiter: Waiter, body: RequestKind<Bytes>, deadline: Instant) {
         self.last.0 += 1;
         let seq = self.last;
-        // All nodes may drop what their session tables hold below the oldest pending request.
+        // Session tables may drop the numbers below the oldest pending request.
         let settled = self.pending.first_key_value().map_or(seq, |(first, _)| *first);
         let is_command = matches!(body, RequestKind::Command(_));
         let request = Request { session: self.session, seq, settled, body };
@@ -193,8 +194,8 @@ impl Requests {
         self.pending.insert(seq, pending);
     }
 
-    /// Takes the next request for this node's core, which leads and has this `log`. Without `room`
-    /// on the disk, only a barrier.
+    /// Removes the next request from the queue for this node's core, which leads and whose log is indexed
+    /// by `log`. If the disk has no `room`, only a barrier qualifies.
     pub(crate) fn next_proposal(
         &mut self,
         now: Instant,
@@ -205,11 +206,11 @@ impl Requests {
             if is_command && !room {
                 return None;
             }
-            // A barrier goes on without room: it takes none, and reads wait for it.
+            // Barriers pass without `room`: they take no disk space, and reads wait for them.
             self.queued.pop_first();
             let Some(pending) = self.pending.get_mut(&seq) else { continue };
             if let Some(slot) = log.slot_of(&(self.session, seq)) {
-                // It stands in the log of the leader: a second copy would be chosen for nothing.
+                // It is in the leader's log already: a second copy would waste a slot.
                 pending.location = Location::Placed(slot);
                 pending.sent = now;
                 continue;
@@ -220,30 +221,29 @@ impl Requests {
         None
     }
 
-    /// Puts the request that was offered last back to the front of the queue.
+    /// Returns the request of the last offer to the queue, because the core has no room for it.
     pub(crate) fn put_back(&mut self, seq: RequestSeq) {
         let Some(pending) = self.pending.get_mut(&seq) else { return };
         pending.location = Location::Queued;
-        // The core never had it, so a refusal of the next attempt is still conclusive.
+        // The core did not accept it, so a refusal of the next attempt is still conclusive.
         pending.attempts -= 1;
         self.queued.insert((pending.is_command, seq));
     }
 
-    /// Takes the next request for another node, which leads, if the window of forwards admits it.
+    /// Removes the next request from the queue for the leader, if the window of forwards admits it.
     pub(crate) fn next_forward(&mut self, now: Instant) -> Option<Bytes> {
         while let Some((is_command, seq)) = self.queued.first().copied() {
             let Some(pending) = self.pending.get_mut(&seq) else {
                 self.queued.pop_first();
                 continue;
             };
-            // A barrier is exempt from the window, as it is from the room at the disk.
+            // Barriers are exempt from the window. A command longer than the window is forwarded alone.
             let bytes = pending.command.len();
             let full = self.forwarded_bytes + bytes > self.forward_window;
-            // A command longer than the window travels alone.
             if is_command && full && self.forwarded_bytes > 0 {
                 return None;
             }
-            // From here on copies may exist anywhere, so that only an apply or the deadline ends it.
+            // From now on copies may exist, so that only its application or its deadline ends it.
             self.queued.pop_first();
             pending.start_attempt(now, Location::Forwarded);
             self.forwarded_bytes += bytes;
@@ -267,46 +267,47 @@ impl Requests {
         count
     }
 
-    /// The leader has these requests. They are sent again only if it refuses them, if another one
-    /// leads, or if they take far longer than others do.
+    /// Records that the leader has these requests. They are retried only if it refuses them, if another
+    /// node leads, or if they take far longer than others.
     pub(crate) fn acknowledged(&mut self, now: Instant, requests: &[u64]) {
         for seq in requests {
             if let Some(pending) = self.pending.get_mut(&RequestSeq(*seq))
                 && pending.location == Location::Forwarded
             {
-                // The retry delay counts from here: the leader has just shown that it takes requests.
+                // The retry delay restarts: the leader has just shown that it is alive.
                 pending.location = Location::Acknowledged;
                 pending.sent = now;
             }
         }
     }
 
-    /// The core placed a request in its log.
+    /// Records that the core placed a request in its log.
     pub(crate) fn placed(&mut self, seq: RequestSeq, slot: Slot) {
         if let Some(pending) = self.pending.get_mut(&seq) {
             pending.location = Location::Placed(slot);
         }
     }
 
-    /// The core refused a request: it ends if no copy of it can exist, and is retried otherwise.
+    /// Handles the core's refusal of a request: ends the request if no copy of it can exist; otherwise
+    /// keeps it for a retry.
     pub(crate) fn refused(&mut self, seq: RequestSeq, why: &Refusal) {
         let Some(pending) = self.pending.get_mut(&seq) else { return };
         pending.location = Location::Refused;
-        // Without a leader here the request is not lost: it is retried with the next leader.
-        let elsewhere = matches!(why, Refusal::NotLeader { .. });
-        if pending.attempts == 1 && !elsewhere {
+        // If this node does not lead any more, the request is retried with the next leader.
+        let lost_leadership = matches!(why, Refusal::NotLeader { .. });
+        if pending.attempts == 1 && !lost_leadership {
             self.finish(seq, |_| Outcome::Refused(why.clone()));
         }
     }
 
-    /// Another node refused these requests. They are kept and retried: an earlier copy may still be
-    /// in flight, so the refusal does not prove that they will never be applied.
+    /// Handles another node's refusal of these requests: keeps them for a retry. An earlier copy may
+    /// still be in flight, so the refusal does not prove that they will never be applied.
     pub(crate) fn refused_elsewhere(&mut self, requests: &[u64]) {
         for seq in requests {
             if let Some(pending) = self.pending.get_mut(&RequestSeq(*seq))
                 && pending.location.is_elsewhere()
             {
-                // It makes room in the window for other requests until its retry.
+                // Until its retry it leaves room in the window for other requests.
                 self.forwarded_bytes -= pending.command.len();
                 pending.location = Location::Refused;
             }
@@ -319,10 +320,10 @@ impl Requests {
         if let Some(pending) = self.pending.get(&seq)
             && pending.attempts == 1
         {
-            // Later attempts are left out: it is not known which of them was applied.
+            // Of several attempts, the applied one is unknown, so they give no sample.
             self.latency = (self.latency * 7 + (now - pending.sent)) / 8;
         }
-        // Reads share the barrier's slot: the state read is at least as recent.
+        // The applied barrier shows that the state is recent enough for its reads.
         let outcome = |waiter: &Waiter| match waiter {
             Waiter::Command(_) => Outcome::Done(slot, reply.clone()),
             Waiter::Reads(_) => Outcome::Readable,
@@ -337,12 +338,12 @@ impl Requests {
             if deadline > now {
                 return;
             }
-            // A request that was never sent cannot be applied, which its client may rely on.
+            // A request that was never sent cannot be applied: its client may safely retry.
             let sent = self.pending.get(&seq).is_some_and(|pending| pending.attempts > 0);
             let outcome = match (sent, leader) {
                 (true, _) => Outcome::Unknown,
                 (false, None) => Outcome::Refused(Refusal::NotLeader { hint: None }),
-                // It was queued for room the whole time.
+                // It never left the queue, because the disk or the window was full.
                 (false, Some(_)) => Outcome::Refused(Refusal::Busy),
             };
             if !self.expire_reads(now, seq, &outcome) {
@@ -351,45 +352,46 @@ impl Requests {
         }
     }
 
-    /// Ends the reads of a barrier whose deadlines have passed. Returns false if it is no barrier, or
-    /// if no read is left to wait for it.
+    /// Ends the reads of a barrier whose deadlines have passed. Returns false if the request is not a
+    /// barrier, or if no read would be left.
     fn expire_reads(&mut self, now: Instant, seq: RequestSeq, outcome: &Outcome) -> bool {
         let Some(pending) = self.pending.get_mut(&seq) else { return false };
         let Waiter::Reads(reads) = &mut pending.waiter else { return false };
         let later = reads.iter().map(|(_, deadline)| *deadline).filter(|end| *end > now);
-        // Without a later read the whole barrier ends.
+        // Without a later read, the caller ends the whole barrier.
         let Some(next) = later.min() else { return false };
         for (token, _) in reads.extract_if(.., |(_, deadline)| *deadline <= now) {
             self.barrier_reads -= 1;
             self.answers.push(Answer { token, outcome: outcome.clone() });
         }
-        // The barrier itself goes on for the reads that are left.
+        // The barrier stays pending for the other reads.
         self.deadlines.remove(&(pending.deadline, seq));
         self.deadlines.insert((next, seq));
         pending.deadline = next;
         true
     }
 
-    /// Queues again the requests that are overdue and probably lost. Returns their number.
+    /// Queues the requests that are overdue and may be lost for a retry. Returns their number.
     ///
-    /// A request that the present leader has written to this node's log is not lost. One that an
-    /// earlier leader wrote may be: the new leader need not have it. Leaders drop copies of what they
-    /// hold, so a retry that was not needed costs its bytes and no slot.
+    /// A request that the present leader wrote to this node's log is not lost. One that an earlier leader
+    /// wrote may be lost: the new leader may lack it. Leaders drop copies of requests in their logs, so an
+    /// unnecessary retry costs bandwidth, but no slot.
     pub(crate) fn requeue_due(&mut self, now: Instant, applied: Slot, log: &LogIndex) -> u64 {
         if now < self.next_sweep {
             return 0;
         }
-        // Every request is looked at, so not with every wake.
+        // The sweep examines every request, so it does not run with every wake.
         self.next_sweep = now + self.retry / 2;
         let due = self.pending.iter().filter(|(seq, pending)| {
-            let stands = || log.holds_since_leader_change(&(self.session, **seq));
+            let is_in_log = || log.holds_since_leader_change(&(self.session, **seq));
             let may_be_lost = match pending.location {
                 Location::Refused => true,
                 Location::Queued | Location::Offered => false,
-                Location::Placed(slot) => slot <= applied || !stands(),
-                Location::Forwarded | Location::Acknowledged => !stands(),
+                // Still pending after its slot was applied: another value took the slot.
+                Location::Placed(slot) => slot <= applied || !is_in_log(),
+                Location::Forwarded | Location::Acknowledged => !is_in_log(),
             };
-            // A copy too many is harmless, so the delay only saves bandwidth.
+            // An unnecessary copy is harmless, so the delay only saves bandwidth.
             may_be_lost && now - pending.sent >= self.retry_delay(pending)
         });
         let due = due.map(|(seq, _)| *seq).collect();
@@ -399,22 +401,22 @@ impl Requests {
     /// Returns the time from an attempt to the next one.
     fn retry_delay(&self, pending: &Pending) -> Duration {
         let retry = self.retry;
-        // The leader holds it. A retry only guards against a refusal that was lost on the way.
+        // The leader has it. A retry is needed only if the leader's refusal was lost.
         if pending.location == Location::Acknowledged {
             return retry * MAX_RETRY_FACTOR;
         }
-        // A cluster that is slow, but works, gets the time that it has been taking.
+        // Adapts to the measured latency, so that a slow cluster is not loaded with retries.
         let first = (self.latency * 2).clamp(retry, retry * 8);
         let doublings = pending.attempts.saturating_sub(1).min(5);
         (first * (1 << doublings)).min(retry * MAX_RETRY_FACTOR)
     }
 
-    /// Queues again what was in flight to the last leader, unless it stands in this node's log: there
-    /// it is either chosen, or removed before the log goes on, and then it is known to be lost.
-    /// Returns the number of requests.
+    /// Queues the requests in flight to the last leader for a retry, except those in this node's log. A
+    /// request in the log is either chosen or removed, and [`requeue_removed`](Self::requeue_removed)
+    /// handles the removal. Returns the number of queued requests.
     pub(crate) fn requeue_unlogged(&mut self, applied: Slot, log: &LogIndex) -> u64 {
-        // A pending request whose slot is applied lost that slot to another value: the periodic sweep
-        // finds it.
+        // A request whose slot is applied may be in the apply side's next report. The sweep retries it
+        // if another value took its slot.
         let lost = self.pending.iter().filter(|(seq, pending)| match pending.location {
             Location::Refused => true,
             Location::Queued | Location::Offered => false,
@@ -425,12 +427,12 @@ impl Requests {
         self.requeue(lost)
     }
 
-    /// Queues again the requests that were removed from this node's log and do not stand in it once
-    /// more. Returns their number.
+    /// Queues the requests that were removed from this node's log for a retry, except those with another
+    /// copy in it. Returns the number of queued requests.
     pub(crate) fn requeue_removed(&mut self, removed: Vec<RequestId>, log: &LogIndex) -> u64 {
         let mut lost = Vec::new();
         for id in removed {
-            // Requests of other nodes are retried by these, and a second copy in the log serves as well.
+            // Other nodes retry their own requests.
             let own = id.0 == self.session && !log.holds(&id);
             let sent = self.pending.get(&id.1).is_some_and(|pending| {
                 matches!(pending.location, Location::Placed(_)) || pending.location.is_elsewhere()
@@ -442,26 +444,25 @@ impl Requests {
         self.requeue(lost)
     }
 
-    /// Returns the number of commands and reads that wait for an answer.
+    /// Returns the number of pending commands and reads.
     pub(crate) fn outstanding(&self) -> usize {
         self.pending.len() + self.reads.len() + self.barrier_reads
     }
 
-    /// Returns the time at which [`expire`](Self::expire) or [`requeue_due`](Self::requeue_due) has
-    /// something to do.
+    /// Returns the time of the next deadline, sweep or retry.
     pub(crate) fn next_wake(&self) -> Option<Instant> {
         let requests = self.deadlines.first().map(|(deadline, _)| (*deadline).min(self.next_sweep));
         requests.into_iter().chain(self.reads.next_wake()).min()
     }
 
-    /// Takes the answers for clients.
+    /// Removes and returns the answers for clients.
     pub(crate) fn take_answers(&mut self) -> Vec<Answer> {
         std::mem::take(&mut self.answers)
     }
 
-    /// Answers the clients of a request and removes it.
+    /// Ends a request with an outcome for its clients.
     fn finish(&mut self, seq: RequestSeq, outcome: impl Fn(&Waiter) -> Outcome) {
-        // A second copy that was applied, or an apply after the deadline, finds nothing.
+        // It may have ended before, at its deadline.
         let Some(pending) = self.pending.remove(&seq) else { return };
         self.deadlines.remove(&(pending.deadline, seq));
         match pending.location {
@@ -487,6 +488,7 @@ impl Requests {
 }
 
 impl Pending {
+    /// Records an attempt to get the request into the log.
     fn start_attempt(&mut self, now: Instant, location: Location) {
         self.location = location;
         self.sent = now;
@@ -494,12 +496,12 @@ impl Pending {
     }
 }
 
-/// Returns the ticket of a request of this node: even, while those of remote proposals are odd.
+/// Returns the ticket of a request of this node. It is even; tickets of remote proposals are odd.
 fn own_ticket(seq: RequestSeq) -> Ticket {
     Ticket(seq.0 * 2)
 }
 
-/// Returns the number of the request with this ticket, if it is one of this node.
+/// Returns the number of the request with this ticket, or `None` for a remote proposal.
 pub(crate) fn own_seq(ticket: Ticket) -> Option<RequestSeq> {
     ticket.0.is_multiple_of(2).then_some(RequestSeq(ticket.0 / 2))
 }

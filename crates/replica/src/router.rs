@@ -1,8 +1,8 @@
-//! The way of requests: to this node's core while it leads, otherwise to the leader.
+//! Routing of requests: to this node's core while it leads, otherwise to the leader.
 //!
-//! Requests of this node's clients are in [`Requests`], those of other nodes in
-//! [`RemoteProposals`]. The router offers both to the core in turn, follows changes of leader, and
-//! gathers the frames of requests, acknowledgements and refusals for other nodes.
+//! [`Requests`] holds the requests of this node's clients, and [`RemoteProposals`] those of other
+//! nodes. The router offers both to the core in turn, follows leader changes, and collects forwarded
+//! requests, acknowledgements and refusals for other nodes.
 
 use crate::log_index::LogIndex;
 use crate::outgoing::{Outgoing, OutgoingQueue};
@@ -16,24 +16,24 @@ use synod_types::{Ballot, Instant, NodeId, Slot, Ticket, Values};
 /// Router of requests between clients, other nodes and the core.
 pub(crate) struct Router {
     node: NodeId,
-    /// Bound on the bytes of remote proposals that wait.
+    /// Bound on the size of the waiting remote proposals, in bytes.
     remote_proposal_bytes: usize,
     /// Requests of this node's clients.
     pub(crate) requests: Requests,
     remote_proposals: RemoteProposals,
-    /// Requests in the part of this node's log that is not applied.
+    /// Index of the requests in the unapplied log.
     log: LogIndex,
     leader: Option<NodeId>,
-    /// Ballot of the leader: the same node may lead again without the requests of its last term.
+    /// Ballot of the leader. If the same node leads again, it may have lost the requests of its last term.
     ballot: Ballot,
-    /// The next node to propose for, in turn: 0 is this node, above are the others.
+    /// Node whose request is offered next: 0 for this node, above for the others.
     turn: usize,
-    /// The request that the core is offered at this moment.
+    /// Request on offer to the core.
     offered: Option<(Ticket, Bytes)>,
     outgoing: OutgoingQueue,
 }
 
-/// The index of requests in the log follows the core's own writes.
+/// Keeps the index of requests in step with the core's writes.
 impl<P: Protocol> Observer<P> for Router {
     fn on_write(&mut self, _: &P, write: &Write<P>) {
         match write {
@@ -62,7 +62,7 @@ impl Router {
         }
     }
 
-    /// Enters values of the log that was recovered into the index of requests.
+    /// Adds values of the recovered log to the index of requests.
     pub(crate) fn index(&mut self, first: Slot, values: &Values) {
         self.log.put(first, values);
     }
@@ -72,9 +72,9 @@ impl Router {
         self.leader == Some(self.node)
     }
 
-    /// Follows the core's view of who leads. After a change, requests in flight may be lost: they
-    /// are queued again unless they stand in this node's log, and the session table drops the
-    /// copies that were not lost. Returns their number, or `None` without a change.
+    /// Updates the leader and its ballot. Requests in flight may be lost by a change, so those that are
+    /// not in this node's log are queued again. The session table drops unnecessary copies. Returns the
+    /// number of queued requests, or `None` without a change.
     pub(crate) fn follow_leader(&mut self, status: &Status, applied: Slot) -> Option<u64> {
         if (status.leader, status.ballot) == (self.leader, self.ballot) {
             return None;
@@ -82,25 +82,25 @@ impl Router {
         (self.leader, self.ballot) = (status.leader, status.ballot);
         self.log.begin_leadership();
         self.requests.leader_changed(status.leader);
-        // Without a leader there is nowhere to send them; the next change finds them again.
+        // Without a leader they cannot be sent. The change to the next leader queues them.
         let has_leader = status.leader.is_some();
         Some(if has_leader { self.requests.requeue_unlogged(applied, &self.log) } else { 0 })
     }
 
-    /// Queues again the requests that were removed from this node's log. Returns their number.
+    /// Queues the requests that were removed from this node's log for a retry. Returns their number.
     pub(crate) fn requeue_removed(&mut self) -> u64 {
         let removed = self.log.drain_removed();
         self.requests.requeue_removed(removed, &self.log)
     }
 
-    /// Ends what has run out of time and queues again what is probably lost. Returns the number
-    /// of the latter.
+    /// Ends requests whose deadlines have passed, and queues requests that may be lost for a retry.
+    /// Returns the number of the latter.
     pub(crate) fn on_wake(&mut self, now: Instant, applied: Slot) -> u64 {
         self.requests.expire(now, self.leader);
         self.requests.requeue_due(now, applied, &self.log)
     }
 
-    /// Ends the requests that were applied.
+    /// Ends the applied requests, and serves the reads whose index is applied.
     pub(crate) fn on_applied(&mut self, now: Instant, applied: Applied) {
         self.log.applied(applied.through);
         for done in applied.done {
@@ -109,11 +109,11 @@ impl Router {
         self.requests.serve_reads(applied.through);
     }
 
-    /// Takes the next request for this node's core, which leads. Without `room` on the disk, only
-    /// a barrier. [`end_offer`](Self::end_offer) must follow.
+    /// Removes and returns the next request for this node's core, which leads. If the disk has no `room`,
+    /// only a barrier qualifies. [`end_offer`](Self::end_offer) must follow.
     pub(crate) fn offer_next(&mut self, now: Instant, room: bool) -> Option<(Ticket, Bytes)> {
-        // One request of this node, then one for each node that forwards: otherwise clients of the
-        // leader would be served faster than all others.
+        // Fairness: one request of this node for one of each node that forwards. Otherwise the leader's
+        // clients would be served before all others.
         self.turn = if self.turn >= self.remote_proposals.nodes() { 0 } else { self.turn + 1 };
         let next = if self.turn > 0 {
             let remote = self.remote_proposals.next(room);
@@ -122,6 +122,7 @@ impl Router {
             let own = self.requests.next_proposal(now, room, &self.log);
             own.or_else(|| self.remote_proposals.next(room))
         };
+        // Kept until the core accepts it: a busy core returns the request to the queue.
         self.offered.clone_from(&next);
         next
     }
@@ -131,7 +132,7 @@ impl Router {
         self.offered.take().is_some()
     }
 
-    /// The core placed a request in its log.
+    /// Records that the core placed a request in its log.
     pub(crate) fn placed(&mut self, ticket: Ticket, slot: Slot) {
         match own_seq(ticket) {
             Some(seq) => self.requests.placed(seq, slot),
@@ -141,14 +142,14 @@ impl Router {
         }
     }
 
-    /// The core refused a request: at once for want of room, or later.
+    /// Handles the core's refusal of a request: during the offer if the core is busy, or later.
     pub(crate) fn refused(&mut self, ticket: Ticket, why: &Refusal) {
         let is_offered = |(offered, _): &mut (Ticket, Bytes)| *offered == ticket;
         if *why == Refusal::Busy
             && let Some((_, command)) = self.offered.take_if(is_offered)
         {
-            // It keeps its place in the queue: sent back to its client or node, it would come again
-            // after requests that arrived later.
+            // It keeps its place in the queue. If its client or node had to retry, later requests would
+            // overtake it.
             match own_seq(ticket) {
                 Some(seq) => self.requests.put_back(seq),
                 None => self.remote_proposals.put_back(ticket, command),
@@ -160,11 +161,11 @@ impl Router {
         }
     }
 
-    /// Forwards queued requests within the window, and sends remote proposals back to their nodes:
-    /// this node does not lead. Returns the number forwarded.
+    /// Forwards queued requests within the window, and refuses remote proposals, because this node does
+    /// not lead. Returns the number of forwarded requests.
     pub(crate) fn forward_queued(&mut self, now: Instant) -> u64 {
-        // A proposal must not travel on from here: two nodes that take each other for the leader
-        // would pass it back and forth.
+        // Remote proposals are never forwarded: two nodes that each believe that the other one leads
+        // would forward them in a loop.
         for (session, seq) in self.remote_proposals.drain_waiting() {
             let why = Refusal::NotLeader { hint: self.leader };
             self.outgoing.refuse(session.node, seq, &why);
@@ -187,15 +188,15 @@ impl Router {
         }
     }
 
-    /// Queues a request that `from` forwarded, unless a copy of it is in the queue or in the log;
-    /// acknowledges it if this node leads.
+    /// Queues a request that `from` forwarded, unless a copy of it is in the queue or in the log.
+    /// Acknowledges it if this node leads.
     fn queue_remote_proposal(&mut self, from: NodeId, command: &[u8]) {
-        // No node speaks for the clients of another one.
+        // A node may forward only requests of its own clients.
         let request = Request::decode(command).filter(|request| request.session.node == from);
         let Some(request) = request else { return };
         let id = (request.session, request.seq);
         self.remote_proposals.settle(request.session, request.settled);
-        // Only a leader's log keeps what it holds; a follower's copy may be truncated.
+        // Only a leader's copy counts: a follower's log may be truncated.
         if self.remote_proposals.contains(&id) || self.leads() && self.log.holds(&id) {
             return self.acknowledge(from, request.seq);
         }
@@ -209,14 +210,14 @@ impl Router {
     }
 
     fn acknowledge(&mut self, node: NodeId, seq: RequestSeq) {
-        // An acknowledged request is not sent again while its leader leads. A node that does not lead
-        // refuses it with the next round.
+        // The sender does not retry an acknowledged request, so only a leader acknowledges. Other nodes
+        // refuse the request in the next round.
         if self.leads() {
             self.outgoing.acknowledge(node, seq);
         }
     }
 
-    /// Takes what is to leave for other nodes.
+    /// Removes and returns the payloads for other nodes.
     pub(crate) fn drain_outgoing(&mut self) -> Vec<(NodeId, Outgoing)> {
         self.outgoing.drain()
     }
