@@ -1,4 +1,4 @@
-//! In any order of events each client receives one outcome, and it is true.
+//! Random orders of events: each client receives exactly one outcome, and the outcome is correct.
 
 use crate::scripted::*;
 use bytes::Bytes;
@@ -12,8 +12,8 @@ use synod_replica::{
 use synod_storage::{Batch, LogStore, MemoryDisk, MemoryLog};
 use synod_types::{ClusterId, Incarnation, Instant, NodeId, Slot, Values};
 
-/// A replica, its disk, and a record of what was chosen.
-struct World {
+/// Replica with its disk, and the history that its outcomes are checked against.
+struct RandomTest {
     rng: u64,
     now: Instant,
     disk: MemoryDisk,
@@ -25,32 +25,34 @@ struct World {
     durable: Slot,
     round: u64,
     leader: NodeId,
-    /// Requests that the replica has forwarded: copies of it may turn up at any time, even after a crash.
+    /// Requests that the replica has forwarded. Copies may arrive at any time, even after a crash.
     forwarded: Vec<Values>,
-    /// What was chosen, slot by slot.
+    /// Chosen values, slot by slot.
     history: Vec<Values>,
     tokens: u64,
-    /// Reads that wait, and how much was chosen when they came.
+    /// Pending reads, with the number of chosen slots at their arrival.
     reads: BTreeMap<Token, usize>,
     waiting: BTreeSet<Token>,
-    /// Commands reported as done, and commands refused.
+    /// Commands reported as done.
     done: BTreeSet<String>,
+    /// Commands reported as refused.
     refused: BTreeSet<String>,
-    endings: BTreeMap<&'static str, u64>,
-    /// The protocol has reads; otherwise they go through the log.
-    has_reads: bool,
+    /// Number of each kind of outcome.
+    outcomes: BTreeMap<&'static str, u64>,
+    /// True if the protocol has a read index; otherwise reads use barriers.
+    has_read_index: bool,
 }
 
-impl World {
+impl RandomTest {
     fn new(seed: u64) -> Self {
-        let mut world = Self::start(seed);
-        world.enable_reads();
-        world
+        let mut test = Self::start(seed);
+        test.enable_read_index();
+        test
     }
 
-    fn enable_reads(&mut self) {
-        if self.has_reads {
-            self.receive(Msg::HasReads);
+    fn enable_read_index(&mut self) {
+        if self.has_read_index {
+            self.receive(Msg::EnableReadIndex);
         }
     }
 
@@ -76,14 +78,14 @@ impl World {
             waiting: BTreeSet::new(),
             done: BTreeSet::new(),
             refused: BTreeSet::new(),
-            endings: BTreeMap::new(),
-            has_reads: seed.is_multiple_of(2),
+            outcomes: BTreeMap::new(),
+            has_read_index: seed.is_multiple_of(2),
         }
     }
 
-    fn draw(&mut self, sides: u64) -> u64 {
+    fn draw(&mut self, end: u64) -> u64 {
         self.rng = self.rng.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_041);
-        (self.rng >> 33) % sides
+        (self.rng >> 33) % end
     }
 
     fn receive(&mut self, message: Msg) {
@@ -92,7 +94,7 @@ impl World {
         self.collect();
     }
 
-    /// Takes what the replica wants done; doing it comes later.
+    /// Collects the replica's actions, to be carried out later.
     fn collect(&mut self) {
         let actions = self.replica.take(self.now);
         self.batches.extend(actions.batch.take());
@@ -108,7 +110,7 @@ impl World {
                     assert_eq!(
                         self.history[at as usize - 1],
                         value,
-                        "another value was chosen there"
+                        "slot {at} has two chosen values"
                     );
                 }
             }
@@ -125,19 +127,19 @@ impl World {
     }
 
     fn answered(&mut self, token: Token, outcome: Outcome) {
-        assert!(self.waiting.remove(&token), "{token:?} is answered twice: {outcome:?}");
+        assert!(self.waiting.remove(&token), "{token:?} has a second outcome: {outcome:?}");
         let read = self.reads.remove(&token);
         let command = format!("<{}>", token.0);
-        let ending = match outcome {
+        let kind = match outcome {
             Outcome::Done(slot, reply) => {
-                assert_eq!(reply, command, "another one's reply");
+                assert_eq!(reply, command, "the reply is of another command");
                 assert!(slot <= self.applier.applied());
                 self.done.insert(command);
                 "done"
             }
             Outcome::Readable => {
-                let chosen = read.expect("only reads are readable");
-                assert!(self.applier.applied().0 >= chosen as u64, "it missed what came before");
+                let chosen = read.expect("a command ended as a read");
+                assert!(self.applier.applied().0 >= chosen as u64, "the read is stale");
                 "readable"
             }
             Outcome::Refused(_) => {
@@ -146,13 +148,13 @@ impl World {
             }
             Outcome::Unknown => "unknown",
         };
-        *self.endings.entry(ending).or_default() += 1;
+        *self.outcomes.entry(kind).or_default() += 1;
     }
 
-    fn one_step(&mut self) {
+    fn random_step(&mut self) {
         self.now = self.now + Duration::from_millis(self.draw(40));
         match self.draw(24) {
-            0..5 => self.ask(),
+            0..5 => self.submit(),
             5..10 => self.write(),
             10..15 => self.apply(),
             15 | 16 => {
@@ -164,7 +166,7 @@ impl World {
             }
             17 if self.leader == ME => self.receive(Msg::Quorum),
             17..20 if self.leader != ME && !self.forwarded.is_empty() => {
-                // The leader has placed a copy, perhaps not the first.
+                // The leader has placed a copy, perhaps a further one.
                 let at = self.draw(self.forwarded.len() as u64) as usize;
                 let copy = self.forwarded[at].clone();
                 if self.draw(2) == 0 {
@@ -187,22 +189,23 @@ impl World {
                 deliver(&mut self.replica, &envelope(), refused);
             }
             23 if self.draw(8) == 0 => self.crash(),
-            23 => self.answer_read(),
+            23 => self.report_read_index(),
             _ => {}
         }
         self.collect();
     }
 
-    /// The protocol answers one of its reads, perhaps not for the first time.
-    fn answer_read(&mut self) {
+    /// Makes the protocol report a read index for any earlier request, perhaps repeatedly.
+    fn report_read_index(&mut self) {
         let reads = self.replica.core().reads.clone().unwrap_or_default();
         if !reads.is_empty() {
             let id = reads[self.draw(reads.len() as u64) as usize];
-            self.receive(Msg::Readable(id, Slot(self.history.len() as u64)));
+            self.receive(Msg::ReadIndex(id, Slot(self.history.len() as u64)));
         }
     }
 
-    fn ask(&mut self) {
+    /// Submits a command or a read.
+    fn submit(&mut self) {
         self.tokens += 1;
         let (token, now) = (Token(self.tokens), self.now);
         let deadline = now + Duration::from_millis(50 + self.draw(2_000));
@@ -216,7 +219,7 @@ impl World {
         }
     }
 
-    /// The disk finishes some of the batches, in order.
+    /// Completes some of the batches, in order.
     fn write(&mut self) {
         let mut newest = None;
         for _ in 0..=self.draw(3) {
@@ -243,7 +246,8 @@ impl World {
         self.replica.handle(self.now, Event::Applied(applied));
     }
 
-    /// Power is lost. Clients that wait receive no answer, and what was chosen arrives again.
+    /// Crashes the node and starts it again. Pending clients receive no outcome. The chosen values after
+    /// the applied slot arrive again.
     fn crash(&mut self) {
         let kept = self.draw(4) as usize;
         self.disk.crash(kept);
@@ -253,7 +257,7 @@ impl World {
         self.waiting.clear();
         self.reads.clear();
         self.durable = Slot::ZERO;
-        self.enable_reads();
+        self.enable_read_index();
         let applied = self.applier.applied().0 as usize;
         for at in applied..self.history.len() {
             let value = self.history[at].clone();
@@ -262,8 +266,8 @@ impl World {
         self.leader = ME;
     }
 
-    /// Everything is carried out, and all deadlines have passed.
-    fn settle(&mut self) {
+    /// Passes all deadlines, carries out all actions, and checks the outcomes against the state.
+    fn finish(&mut self) {
         self.receive(Msg::Busy(false));
         self.now = self.now + Duration::from_secs(10);
         self.replica.handle(self.now, Event::Wake);
@@ -274,16 +278,16 @@ impl World {
             self.collect();
         }
         assert_eq!(self.replica.outstanding(), 0);
-        assert_eq!(self.waiting, BTreeSet::new(), "never answered");
+        assert_eq!(self.waiting, BTreeSet::new(), "clients without an outcome");
         let state = String::from_utf8(recorded(&self.applier).to_vec()).unwrap();
         for copy in state.split_inclusive('>') {
-            assert_eq!(state.matches(copy).count(), 1, "{copy} took effect twice");
+            assert_eq!(state.matches(copy).count(), 1, "{copy} was applied twice");
         }
         for done in &self.done {
-            assert!(state.contains(done.as_str()), "{done} was done, and is lost");
+            assert!(state.contains(done.as_str()), "{done} was reported as done and is lost");
         }
         for refused in &self.refused {
-            assert!(!state.contains(refused.as_str()), "{refused} was refused, and took effect");
+            assert!(!state.contains(refused.as_str()), "{refused} was refused and applied");
         }
     }
 }
@@ -302,18 +306,18 @@ fn open(disk: &MemoryDisk, now: Instant) -> (MemoryLog, TestReplica, Applier) {
 }
 
 #[test]
-fn each_client_receives_one_true_outcome() {
-    let mut endings = BTreeMap::<_, u64>::new();
+fn each_client_receives_one_correct_outcome() {
+    let mut outcomes = BTreeMap::<_, u64>::new();
     for seed in 0..150 {
-        let mut world = World::new(seed);
+        let mut test = RandomTest::new(seed);
         for _ in 0..600 {
-            world.one_step();
+            test.random_step();
         }
-        world.settle();
-        for (ending, count) in world.endings {
-            *endings.entry(ending).or_default() += count;
+        test.finish();
+        for (kind, count) in test.outcomes {
+            *outcomes.entry(kind).or_default() += count;
         }
     }
-    assert_eq!(endings.len(), 4, "{endings:?}");
-    assert!(endings.values().all(|count| *count > 200), "{endings:?}");
+    assert_eq!(outcomes.len(), 4, "{outcomes:?}");
+    assert!(outcomes.values().all(|count| *count > 200), "{outcomes:?}");
 }

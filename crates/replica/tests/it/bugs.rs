@@ -96,7 +96,7 @@ fn raft_06_cut_and_append_reach_the_disk_apart() {
     let (seq, _) = batch(&mut replica);
     replica.handle(T0, Event::Written(seq));
     let _ = sent(&mut replica, T0);
-    receive(&mut replica, Msg::Recut(Slot(4)));
+    receive(&mut replica, Msg::Overwrite(Slot(4)));
     let (seq, ops) = batch(&mut replica);
     assert!(
         matches!(ops[..], [LogOp::HardState(_), LogOp::TruncateFrom(Slot(4)), LogOp::Put(_)]),
@@ -145,7 +145,7 @@ fn raft_09_late_write_of_an_overwritten_entry_is_counted() {
     replica.handle(T0, request(1, LATER));
     let (first, _) = batch(&mut replica);
     receive(&mut replica, Msg::Lead(PEER, 2));
-    receive(&mut replica, Msg::Recut(Slot(1)));
+    receive(&mut replica, Msg::Overwrite(Slot(1)));
     let (second, _) = batch(&mut replica);
     let _ = sent(&mut replica, T0);
     replica.handle(T0, Event::Written(first));
@@ -191,7 +191,7 @@ fn raft_19_log_that_was_rolled_back_is_a_panic() {
 #[test]
 fn raft_20_wiped_voter_votes_again() {
     let mut replica = replica(Some(ME));
-    receive(&mut replica, Msg::Chat(Slot(0)));
+    receive(&mut replica, Msg::Ping(Slot(0)));
     let wiped = Envelope { incarnation: Incarnation(10), ..envelope() };
     deliver(&mut replica, &wiped, Payload::Protocol(Msg::Quorum));
     deliver(&mut replica, &wiped, Payload::Protocol(Msg::Lead(PEER, 9)));
@@ -267,7 +267,7 @@ fn raft_30_stalled_disk_or_apply_side_is_not_reported() {
         let late = T0 + stall;
         assert!(replica.take(almost).wake <= Some(late));
         replica.handle(late, Event::Wake);
-        assert!(replica.core().stalled, "the core must learn of it, so that a leader steps down");
+        assert!(replica.core().stalled, "the stall is not reported to the core");
         assert_eq!(replica.counters().stalls, 1);
         assert!(replica.take(late).wake <= Some(late + stall), "a lasting stall is reported again");
     }
@@ -391,7 +391,7 @@ fn raft_37_entries_reach_the_disk_before_their_term() {
     replica.handle(T0, request(1, LATER));
     let _ = replica.take(T0);
     // The request is truncated and proposed again.
-    receive(&mut replica, Msg::Recut(Slot(1)));
+    receive(&mut replica, Msg::Overwrite(Slot(1)));
     // The test takes the batches of three rounds as one: their order must be kept.
     let (seq, ops) = batch(&mut replica);
     assert_eq!(seq, Seq(3));
@@ -580,7 +580,7 @@ fn paxos_p11_message_of_another_configuration_or_group_counts() {
 #[test]
 fn paxos_p12_wiped_acceptor_answers_under_its_old_id() {
     let mut replica = replica(Some(ME));
-    receive(&mut replica, Msg::Chat(Slot(0)));
+    receive(&mut replica, Msg::Ping(Slot(0)));
     replica.handle(T0, request(1, LATER));
     let _ = batch(&mut replica);
     let wiped = Envelope { incarnation: Incarnation(10), ..envelope() };

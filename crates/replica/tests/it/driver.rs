@@ -14,7 +14,7 @@ use synod_types::{ClusterId, Incarnation, NodeId, Slot, Term};
 fn only_claims_wait_for_the_disk() {
     let mut replica = replica(Some(ME));
     replica.handle(T0, request(1, LATER));
-    assert_eq!(sent(&mut replica, T0), [Msg::Chat(Slot(1))], "sent before it was written");
+    assert_eq!(sent(&mut replica, T0), [Msg::Ping(Slot(1))], "sent before it was written");
     assert_eq!(replica.take(T0).batch.take().unwrap().0, Seq(1));
     assert!(replica.take(T0).apply.is_empty(), "the claim to itself was not held back");
     replica.handle(T0, Event::Written(Seq(1)));
@@ -101,7 +101,7 @@ fn frames_that_are_not_for_us_are_dropped_and_counted() {
     deliver(&mut replica, &Envelope { cluster: ClusterId(2), ..envelope() }, lead());
     deliver(&mut replica, &Envelope { from: NodeId(3), ..envelope() }, lead());
     replica.handle(T0, Event::Frame { from: PEER, frame: Bytes::from_static(b"noise") });
-    receive(&mut replica, Msg::Chat(Slot(0)));
+    receive(&mut replica, Msg::Ping(Slot(0)));
     deliver(&mut replica, &Envelope { incarnation: Incarnation(10), ..envelope() }, lead());
     assert_eq!(replica.status().leader, Some(ME));
     let counters = replica.counters();

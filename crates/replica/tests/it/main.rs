@@ -1,4 +1,4 @@
-//! Tests of the driver and the apply side through their public face.
+//! Tests of the driver and the apply side through their public API.
 
 mod arbitrary;
 mod bugs;

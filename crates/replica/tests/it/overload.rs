@@ -246,7 +246,7 @@ fn truncated_requests_are_retried_at_once() {
     let _ = replica.take(T0).batch.take();
     receive(&mut replica, Msg::Lead(PEER, 2));
     assert_eq!(forwarded(&mut replica), []);
-    receive(&mut replica, Msg::Recut(Slot(2)));
+    receive(&mut replica, Msg::Overwrite(Slot(2)));
     let again: usize = forwarded(&mut replica).iter().map(Values::len).sum();
     assert_eq!(again, 2, "slots 2 and 3 were truncated, slot 1 was not");
 }
@@ -426,7 +426,7 @@ fn frames_of_the_log_are_dropped_while_the_disk_is_flooded() {
 #[test]
 fn core_that_truncates_chosen_slots_or_is_contradicted_stops_the_node() {
     let cases = [
-        (Msg::Recut(Slot(2)), FatalError::TruncatesChosen { from: Slot(2), chosen: Slot(2) }),
+        (Msg::Overwrite(Slot(2)), FatalError::TruncatesChosen { from: Slot(2), chosen: Slot(2) }),
         (Msg::Contradict(Slot(2)), FatalError::Contradicted { slot: Slot(2), by: PEER }),
     ];
     for (message, fatal) in cases {
@@ -435,7 +435,7 @@ fn core_that_truncates_chosen_slots_or_is_contradicted_stops_the_node() {
             receive(&mut replica, Msg::Chosen(Values::command_only(text)));
         }
         let _ = replica.take(T0).batch.take();
-        receive(&mut replica, Msg::Chat(Slot(0)));
+        receive(&mut replica, Msg::Ping(Slot(0)));
         receive(&mut replica, message);
         // Slots that become chosen in the same round are not applied.
         receive(&mut replica, Msg::Chosen(Values::command_only(b"3")));
@@ -476,7 +476,7 @@ fn applied_slots_count_as_chosen_after_a_restart() {
     for (cut, fatal) in [(2, true), (3, false)] {
         let mut replica = TestReplica::open(T0, settings(), Some(PEER), &saved, Slot(2)).unwrap();
         let _ = replica.take(T0);
-        receive(&mut replica, Msg::Recut(Slot(cut)));
+        receive(&mut replica, Msg::Overwrite(Slot(cut)));
         assert_eq!(replica.take(T0).fatal.is_some(), fatal, "cut from slot {cut}");
     }
 }

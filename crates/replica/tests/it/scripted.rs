@@ -1,4 +1,4 @@
-//! A protocol scripted by its tests, and a driver around it.
+//! Protocol whose tests script its behaviour, and a driver around it.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -21,11 +21,11 @@ use synod_types::{
 pub const ME: NodeId = NodeId(1);
 pub const PEER: NodeId = NodeId(2);
 pub const T0: Instant = Instant(1_000_000_000);
-/// Duration of the protocol's one timer, which starts with it.
+/// Duration of the protocol's only timer, which starts with the protocol.
 pub const TIMER: Duration = Duration::from_secs(90);
 
-/// Protocol that places what it is offered, sends claims to its peer and to itself, and reports a
-/// slot as chosen when its own claim for it has come back.
+/// Protocol that places each proposal, sends a claim to its peer and to itself, and reports the slot as
+/// chosen when it receives its own claim.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ScriptedProtocol {
     leader: Option<NodeId>,
@@ -37,36 +37,36 @@ pub struct ScriptedProtocol {
     pub lagging: bool,
     pub timeouts: u64,
     busy: bool,
-    /// It has reads, and these wait; otherwise it refuses them as unsupported.
+    /// Requests of a read index so far. `None` if the protocol refuses them as unsupported.
     pub reads: Option<Vec<ReadId>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Msg {
-    /// Claims that a slot is on disk.
+    /// Claim that a slot is on disk.
     Claim(Slot),
-    /// Claims nothing.
-    Chat(Slot),
-    /// Makes this node the leader that the protocol reports.
+    /// Message without a claim.
+    Ping(Slot),
+    /// Sets the leader and the round that the protocol reports.
     Lead(NodeId, u64),
     /// Makes the protocol send a claim without a write.
     ClaimWithoutWrite,
-    /// Makes the protocol cut its log at a slot, put another value there, and claim that.
-    Recut(Slot),
+    /// Makes the protocol truncate its log from a slot, put another value there, and claim it.
+    Overwrite(Slot),
     /// Makes the protocol compact its log through a slot.
     Compact(Slot),
-    /// Makes the protocol report that its peer takes another value for chosen in a slot.
+    /// Makes the protocol report that its peer has chosen another value in a slot.
     Contradict(Slot),
-    /// Everything that the protocol has placed is chosen: others hold it.
+    /// Makes all placed values chosen, as if other nodes held them.
     Quorum,
-    /// These values are chosen at the next slot, even if the protocol has placed others there.
+    /// Makes these values chosen at the next slot, even if the protocol has placed others there.
     Chosen(Values),
-    /// Makes the protocol refuse everything as busy, although it leads, or ends that.
+    /// Makes the protocol refuse all proposals as busy, or ends that.
     Busy(bool),
-    /// Makes the protocol take reads.
-    HasReads,
-    /// Makes the protocol answer a read: it may be served from this slot.
-    Readable(ReadId, Slot),
+    /// Makes the protocol accept requests of a read index.
+    EnableReadIndex,
+    /// Makes the protocol report a read index.
+    ReadIndex(ReadId, Slot),
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -82,17 +82,17 @@ impl Message<ScriptedProtocol> for Msg {
     fn gate(&self) -> Gate {
         match self {
             Self::Claim(_) => Gate::Durable,
-            Self::Chat(_)
+            Self::Ping(_)
             | Self::Lead(..)
             | Self::ClaimWithoutWrite
-            | Self::Recut(_)
+            | Self::Overwrite(_)
             | Self::Compact(_)
             | Self::Contradict(_)
             | Self::Quorum
             | Self::Chosen(_)
             | Self::Busy(_)
-            | Self::HasReads
-            | Self::Readable(..) => Gate::Immediate,
+            | Self::EnableReadIndex
+            | Self::ReadIndex(..) => Gate::Immediate,
         }
     }
     fn lane(&self) -> Lane {
@@ -146,7 +146,7 @@ impl Protocol for ScriptedProtocol {
                 self.last = self.last.next();
                 let values = Values::command_only(&command);
                 self.log.push(values.clone());
-                fx.send(PEER, Msg::Chat(self.last));
+                fx.send(PEER, Msg::Ping(self.last));
                 fx.send(PEER, Msg::Claim(self.last));
                 fx.send(ME, Msg::Claim(self.last));
                 fx.write(Write::Put(Run { first: self.last, stamp: Term(self.round), values }));
@@ -156,17 +156,17 @@ impl Protocol for ScriptedProtocol {
                 self.choose(slot.min(self.last), fx)
             }
             Input::Message { message: Msg::Quorum, .. } => self.choose(self.last, fx),
-            Input::Message { message: Msg::Recut(slot), .. } => self.recut(slot, fx),
+            Input::Message { message: Msg::Overwrite(slot), .. } => self.overwrite(slot, fx),
             Input::Message { message: Msg::Compact(through), .. } => {
                 fx.write(Write::Compact(Base { through, stamp: Term(1), members: None }));
             }
             Input::Message { from: by, message: Msg::Contradict(slot) } => {
                 fx.contradicted(Contradiction { slot, by });
             }
-            Input::Message { message: Msg::Chosen(values), .. } => self.learn(values, fx),
+            Input::Message { message: Msg::Chosen(values), .. } => self.choose_values(values, fx),
             Input::Message { message: Msg::Busy(busy), .. } => self.busy = busy,
-            Input::Message { message: Msg::HasReads, .. } => self.reads = Some(Vec::new()),
-            Input::Message { message: Msg::Readable(id, slot), .. } => fx.read_ready(id, slot),
+            Input::Message { message: Msg::EnableReadIndex, .. } => self.reads = Some(Vec::new()),
+            Input::Message { message: Msg::ReadIndex(id, slot), .. } => fx.read_ready(id, slot),
             Input::Read(id) => match &mut self.reads {
                 None => fx.refuse_read(id, Refusal::Unsupported),
                 Some(_) if self.leader.is_none() => {
@@ -208,6 +208,7 @@ impl Protocol for ScriptedProtocol {
 }
 
 impl ScriptedProtocol {
+    /// Reports the slots through `through` as chosen.
     fn choose(&mut self, through: Slot, fx: &mut Effects<'_, Self>) {
         while self.chosen < through {
             self.chosen = self.chosen.next();
@@ -216,7 +217,8 @@ impl ScriptedProtocol {
         }
     }
 
-    fn learn(&mut self, values: Values, fx: &mut Effects<'_, Self>) {
+    /// Chooses `values` at the next slot; overwrites other values there.
+    fn choose_values(&mut self, values: Values, fx: &mut Effects<'_, Self>) {
         let slot = self.chosen.next();
         if self.log.get(slot.0 as usize - 1) != Some(&values) {
             self.log.truncate(slot.0 as usize - 1);
@@ -228,7 +230,7 @@ impl ScriptedProtocol {
         self.choose(slot, fx);
     }
 
-    fn recut(&mut self, slot: Slot, fx: &mut Effects<'_, Self>) {
+    fn overwrite(&mut self, slot: Slot, fx: &mut Effects<'_, Self>) {
         let values = Values::command_only(b"another");
         self.log.truncate(slot.0 as usize - 1);
         self.log.push(values.clone());
@@ -244,8 +246,8 @@ pub fn settings() -> ReplicaSettings {
     ReplicaSettings::new(ClusterId(1), ME, BootId { incarnation: Incarnation(5), boot: 1 }, 0)
 }
 
-/// A replica with the actions that its test has not yet looked at: tests look at one kind of action
-/// at a time.
+/// Replica that keeps the actions which its test has not removed: tests check one kind of action at a
+/// time.
 pub struct TestReplica {
     replica: ReplicaCore<ScriptedProtocol>,
     actions: Actions,
@@ -263,7 +265,7 @@ impl TestReplica {
         Ok(Self { replica, actions: Actions::default() })
     }
 
-    /// Ends a round and lends all actions that are left.
+    /// Ends a round; returns all actions that are not removed.
     pub fn take(&mut self, now: Instant) -> &mut Actions {
         let (new, all) = (self.replica.take(now), &mut self.actions);
         if new.fatal.is_some() {
@@ -306,7 +308,7 @@ pub fn replica_with(settings: ReplicaSettings, leader: Option<NodeId>) -> TestRe
     replica_on(&StoredGroup::default(), settings, leader)
 }
 
-/// A replica that has loaded `saved` and applied none of it.
+/// Returns a replica that has loaded `saved` and applied no slot.
 pub fn replica_on(
     saved: &StoredGroup,
     settings: ReplicaSettings,
@@ -324,7 +326,7 @@ pub fn request(token: u64, deadline: Duration) -> Event {
 
 pub const LATER: Duration = Duration::from_secs(60);
 
-/// Returns the protocol messages among the frames that are ready to leave.
+/// Ends a round, removes its frames, and returns the protocol messages among them.
 pub fn sent(replica: &mut TestReplica, now: Instant) -> Vec<Msg> {
     let frames = std::mem::take(&mut replica.take(now).frames);
     let payloads = frames.iter().map(|(_, _, frame)| decode_frame::<Msg>(frame).unwrap().1);
@@ -336,7 +338,7 @@ pub fn sent(replica: &mut TestReplica, now: Instant) -> Vec<Msg> {
         .collect()
 }
 
-/// Returns the requests among the frames that are ready to leave, frame by frame.
+/// Ends a round, removes its frames, and returns the forwarded requests among them, frame by frame.
 pub fn forwarded(replica: &mut TestReplica) -> Vec<Values> {
     forwarded_at(replica, T0)
 }
@@ -358,18 +360,18 @@ pub fn envelope() -> Envelope {
     Envelope { cluster, group, epoch, from: PEER, incarnation: Incarnation(9) }
 }
 
-/// A frame arrives over the peer's link.
+/// Passes a frame to the replica as from the peer.
 pub fn deliver(replica: &mut TestReplica, envelope: &Envelope, payload: Payload<Msg>) {
     let frame = encode_frame(envelope, &payload);
     replica.handle(T0, Event::Frame { from: PEER, frame });
 }
 
-/// A message of the peer arrives.
+/// Passes a protocol message to the replica as from the peer.
 pub fn receive(replica: &mut TestReplica, message: Msg) {
     deliver(replica, &envelope(), Payload::Protocol(message));
 }
 
-/// State machine that records every command in order.
+/// State machine that records all commands in order.
 #[derive(Clone, Default)]
 pub struct Recorder(Vec<Bytes>);
 
@@ -404,7 +406,7 @@ impl StateReader for Recorder {
     }
 }
 
-/// Everything that an applier has applied, in order.
+/// Returns the applied commands in order, concatenated.
 pub fn recorded(applier: &Applier) -> Bytes {
     applier.query(b"").unwrap()
 }
@@ -413,7 +415,7 @@ pub fn applier(store: impl StateStore + 'static) -> Applier {
     Applier::open(Box::<Recorder>::default(), Box::new(store), settings().session()).unwrap()
 }
 
-/// Writes, applies and answers until nothing is left to do.
+/// Writes and applies until no work is left; returns the outcomes of the clients' requests.
 pub fn run_alone(replica: &mut TestReplica, applier: &mut Applier) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
     loop {
