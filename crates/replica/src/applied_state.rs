@@ -121,6 +121,8 @@ impl AppliedState {
 
     /// Merges the sealed pieces that end at or before `durable` into one for the saver, and returns it.
     pub(crate) fn take_sealed(&mut self, durable: Slot) -> Option<Piece> {
+        // The state must not get ahead of the log on disk: a crash could otherwise lose slots of the log
+        // whose effects are saved.
         let mut sealed = self.sealed.pop_front_if(|piece| piece.through <= durable)?;
         while let Some(next) = self.sealed.pop_front_if(|piece| piece.through <= durable) {
             sealed.append(next);
@@ -134,6 +136,7 @@ impl AppliedState {
     pub(crate) fn release(&mut self) {
         let newest = self.saved.newest();
         while let Some(piece) = self.writing.pop_front_if(|piece| piece.number <= newest) {
+            // A key that leaves the overlay is read from the store from now on.
             let Some(overlay) = self.overlay.get_mut() else { continue };
             for (key, _) in machine_changes(&piece.changes) {
                 // A later piece may have changed the key again: that change is not written yet.

@@ -50,7 +50,7 @@ pub enum Event {
     Applied(Applied),
     /// A client's command.
     Request {
-        /// Identifier that its answer carries.
+        /// Identifier that its response carries.
         token: Token,
         /// The command for the state machine.
         command: Bytes,
@@ -59,7 +59,7 @@ pub enum Event {
     },
     /// A client's linearizable read: ends with [`Outcome::Readable`].
     Read {
-        /// Identifier that its answer carries.
+        /// Identifier that its response carries.
         token: Token,
         /// Time at which the request ends without a reply.
         deadline: Instant,
@@ -80,7 +80,7 @@ pub struct Actions {
     /// Last slot whose effects may be saved: the log is durable through it.
     pub durable: Option<Slot>,
     /// Outcomes for clients.
-    pub answers: Vec<Answer>,
+    pub responses: Vec<Response>,
     /// New members, for the transport, if they changed.
     pub peers: Option<Membership>,
     /// Events of the protocol, for logs and metrics.
@@ -109,9 +109,9 @@ impl ChosenRun {
     }
 }
 
-/// Answer to a client's request or read.
+/// Response to a client's request or read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct Response {
     /// Identifier of the request or read.
     pub token: Token,
     /// Its outcome.

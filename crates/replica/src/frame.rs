@@ -42,7 +42,7 @@ pub enum Payload<M> {
     Forward(Values),
     /// Acknowledgement of forwarded requests that are in the sender's queue or log. They need no
     /// retry while it leads.
-    Taken {
+    Acknowledged {
         /// Numbers of the requests in the session of the node that forwarded them.
         requests: Vec<u64>,
     },
@@ -74,6 +74,7 @@ pub enum FrameError {
 
 /// Encodes a frame.
 pub fn encode_frame<M: Serialize>(envelope: &Envelope, payload: &Payload<M>) -> Bytes {
+    // The checksum is filled in last, because it covers the encoded content.
     let frame = vec![WIRE_VERSION, 0, 0, 0, 0];
     let frame = postcard::to_extend(envelope, frame).expect("an envelope always encodes");
     let mut frame = postcard::to_extend(payload, frame).expect("a payload always encodes");

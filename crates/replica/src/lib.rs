@@ -60,7 +60,7 @@ mod timers;
 
 pub use apply::{Applied, Applier, ApplyError};
 pub use disk::{DecodeError, decode_op, decode_saved, encode_write};
-pub use driver::{Actions, Answer, ChosenRun, Counters, Driver, Event, Outcome, Token};
+pub use driver::{Actions, ChosenRun, Counters, Driver, Event, Outcome, Response, Token};
 pub use error::OpenError;
 pub use frame::{Envelope, FrameError, Payload, WIRE_VERSION, decode_frame, encode_frame};
 pub use replica::ReplicaCore;

@@ -9,7 +9,7 @@ use synod_types::{Lane, NodeId, Values, ValuesBuilder};
 /// Content of a frame for another node, other than a message of the protocol.
 pub(crate) enum Outgoing {
     Forward(Values),
-    Taken(Vec<u64>),
+    Acknowledged(Vec<u64>),
     Refused(Vec<u64>, Refusal),
 }
 
@@ -19,7 +19,7 @@ impl Outgoing {
     pub(crate) fn lane(&self) -> Lane {
         match self {
             Self::Forward(_) => Lane::Forward,
-            Self::Taken(_) | Self::Refused(..) => Lane::Control,
+            Self::Acknowledged(_) | Self::Refused(..) => Lane::Control,
         }
     }
 
@@ -27,7 +27,7 @@ impl Outgoing {
     pub(crate) fn typed<M>(self) -> Payload<M> {
         match self {
             Self::Forward(values) => Payload::Forward(values),
-            Self::Taken(requests) => Payload::Taken { requests },
+            Self::Acknowledged(requests) => Payload::Acknowledged { requests },
             Self::Refused(requests, why) => Payload::Refused { requests, why },
         }
     }
@@ -40,7 +40,7 @@ pub(crate) struct OutgoingQueue {
     forwards: BTreeMap<NodeId, ValuesBuilder>,
     full_forwards: Vec<(NodeId, Values)>,
     /// Acknowledgements of remote proposals, by node.
-    taken: BTreeMap<NodeId, Vec<u64>>,
+    acknowledgements: BTreeMap<NodeId, Vec<u64>>,
     /// Refusals of remote proposals, by node and reason.
     refusals: Vec<(NodeId, Refusal, Vec<u64>)>,
 }
@@ -51,7 +51,7 @@ impl OutgoingQueue {
             forward_bytes,
             forwards: BTreeMap::new(),
             full_forwards: Vec::new(),
-            taken: BTreeMap::new(),
+            acknowledgements: BTreeMap::new(),
             refusals: Vec::new(),
         }
     }
@@ -68,7 +68,7 @@ impl OutgoingQueue {
 
     /// Adds an acknowledgement of a request of `node`.
     pub(crate) fn acknowledge(&mut self, node: NodeId, seq: RequestSeq) {
-        self.taken.entry(node).or_default().push(seq.0);
+        self.acknowledgements.entry(node).or_default().push(seq.0);
     }
 
     /// Adds a refusal of a request of `node`.
@@ -94,8 +94,8 @@ impl OutgoingQueue {
                 out.push((*to, Outgoing::Forward(forward.finish())));
             }
         }
-        for (to, requests) in std::mem::take(&mut self.taken) {
-            out.push((to, Outgoing::Taken(requests)));
+        for (to, requests) in std::mem::take(&mut self.acknowledgements) {
+            out.push((to, Outgoing::Acknowledged(requests)));
         }
         for (to, why, requests) in self.refusals.drain(..) {
             out.push((to, Outgoing::Refused(requests, why)));

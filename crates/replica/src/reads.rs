@@ -6,7 +6,7 @@
 //! is valid for every read that arrived before the driver requested it, because the core determined it
 //! later. Retries therefore need no bookkeeping: a late index of an earlier attempt is valid, too.
 
-use crate::driver::{Answer, Outcome};
+use crate::driver::{Outcome, Response};
 use crate::{ReplicaSettings, Token};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Included, Unbounded};
@@ -96,6 +96,7 @@ impl Reads {
             return None;
         }
         let id = self.next;
+        // New reads do not wait for a retry: an index in flight is not valid for them.
         if let Some(deadline) = self.arrived.iter().map(|(_, deadline)| *deadline).min() {
             let reads = std::mem::take(&mut self.arrived);
             self.len += reads.len();
@@ -114,7 +115,7 @@ impl Reads {
 
     /// Handles a read index of the core: the reads that arrived before request `id` may be served once
     /// `slot` is applied.
-    pub(crate) fn ready(&mut self, id: ReadId, slot: Slot, answers: &mut Vec<Answer>) {
+    pub(crate) fn ready(&mut self, id: ReadId, slot: Slot, responses: &mut Vec<Response>) {
         self.retries = 0;
         // The index of an earlier leader is valid, too. Both suffice, so the lower one counts: the log
         // may never reach an index that was the slot of a lost no-op.
@@ -131,11 +132,12 @@ impl Reads {
                 self.by_slot.insert((slot, *batch_id));
             }
             if slot <= self.applied {
+                // Served after the loop, which borrows the batches.
                 served.push(*batch_id);
             }
         }
         self.confirmed = self.confirmed.max(id);
-        served.into_iter().for_each(|id| self.serve(id, answers));
+        served.into_iter().for_each(|id| self.serve(id, responses));
     }
 
     /// Records that the core has no read index. All pending reads move to
@@ -165,12 +167,12 @@ impl Reads {
     }
 
     /// Serves the reads whose index is applied.
-    pub(crate) fn applied(&mut self, through: Slot, answers: &mut Vec<Answer>) {
+    pub(crate) fn applied(&mut self, through: Slot, responses: &mut Vec<Response>) {
         self.applied = self.applied.max(through);
         while let Some((slot, id)) = self.by_slot.first().copied()
             && slot <= self.applied
         {
-            self.serve(id, answers);
+            self.serve(id, responses);
         }
     }
 
@@ -179,11 +181,12 @@ impl Reads {
         &mut self,
         now: Instant,
         leader: Option<NodeId>,
-        answers: &mut Vec<Answer>,
+        responses: &mut Vec<Response>,
     ) {
         let outcome = match leader {
             // The client may retry at once with another node.
             None => Outcome::Refused(Refusal::NotLeader { hint: None }),
+            // The leader may have been slow, or its replies may be lost.
             Some(_) => Outcome::Unknown,
         };
         while let Some((deadline, id)) = self.deadlines.first().copied()
@@ -193,10 +196,11 @@ impl Reads {
             let Some(batch) = self.batches.get_mut(&id) else { continue };
             for (token, _) in batch.reads.extract_if(.., |(_, deadline)| *deadline <= now) {
                 self.len -= 1;
-                answers.push(Answer { token, outcome: outcome.clone() });
+                responses.push(Response { token, outcome: outcome.clone() });
             }
             match batch.reads.iter().map(|(_, deadline)| *deadline).min() {
                 Some(next) => {
+                    // The other reads of the batch stay pending.
                     batch.deadline = next;
                     self.deadlines.insert((next, id));
                 }
@@ -219,11 +223,11 @@ impl Reads {
     }
 
     /// Ends the reads of a batch as readable.
-    fn serve(&mut self, id: ReadId, answers: &mut Vec<Answer>) {
+    fn serve(&mut self, id: ReadId, responses: &mut Vec<Response>) {
         let reads = self.remove(id).map(|batch| batch.reads).unwrap_or_default();
         self.len -= reads.len();
-        let answer = |(token, _)| Answer { token, outcome: Outcome::Readable };
-        answers.extend(reads.into_iter().map(answer));
+        let response = |(token, _)| Response { token, outcome: Outcome::Readable };
+        responses.extend(reads.into_iter().map(response));
     }
 
     fn remove(&mut self, id: ReadId) -> Option<ReadBatch> {

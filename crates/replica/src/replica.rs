@@ -199,7 +199,9 @@ impl<P: Protocol> ReplicaCore<P> {
             }
             Payload::Protocol(message) => self.step(now, Input::Message { from, message }),
             Payload::Forward(requests) => self.sinks.router.on_forward(from, &requests),
-            Payload::Taken { requests } => self.sinks.router.requests.acknowledged(now, &requests),
+            Payload::Acknowledged { requests } => {
+                self.sinks.router.requests.acknowledged(now, &requests)
+            }
             Payload::Refused { requests, .. } => {
                 self.sinks.router.requests.refused_elsewhere(&requests);
             }
@@ -393,8 +395,8 @@ impl<P: Protocol> Driver for ReplicaCore<P> {
         }
         // Dropped at the end of the round, because the frame may be large.
         self.last_encoded = None;
-        let (answers, wake) = (self.sinks.router.requests.take_answers(), self.wake_at());
-        Actions { answers, wake, ..std::mem::take(&mut self.sinks.actions) }
+        let (responses, wake) = (self.sinks.router.requests.drain_responses(), self.wake_at());
+        Actions { responses, wake, ..std::mem::take(&mut self.sinks.actions) }
     }
 
     fn status(&self) -> Status {

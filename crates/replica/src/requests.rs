@@ -1,7 +1,7 @@
 //! Requests of this node's clients until they end: their queue, retries and deadlines, and the barriers
 //! of reads.
 
-use crate::driver::{Answer, Done, Outcome};
+use crate::driver::{Done, Outcome, Response};
 use crate::log_index::{LogIndex, RequestId};
 use crate::reads::Reads;
 use crate::{ReplicaSettings, Request, RequestKind, RequestSeq, Session, Token};
@@ -38,7 +38,7 @@ pub(crate) struct Requests {
     latency: Duration,
     /// Time of the next sweep for requests that may be lost.
     next_sweep: Instant,
-    answers: Vec<Answer>,
+    responses: Vec<Response>,
 }
 
 #[derive(Clone, Debug)]
@@ -105,7 +105,7 @@ impl Requests {
             forwarded_bytes: 0,
             latency: Duration::ZERO,
             next_sweep: Instant::ZERO,
-            answers: Vec::new(),
+            responses: Vec::new(),
         }
     }
 
@@ -127,7 +127,7 @@ impl Requests {
     fn has_room(&mut self, token: Token) -> bool {
         let has_room = self.outstanding() < self.max_outstanding;
         if !has_room {
-            self.answers.push(Answer { token, outcome: Outcome::Refused(Refusal::Busy) });
+            self.responses.push(Response { token, outcome: Outcome::Refused(Refusal::Busy) });
         }
         has_room
     }
@@ -140,7 +140,7 @@ impl Requests {
     /// Handles a read index of the core, or its refusal.
     pub(crate) fn read_index(&mut self, id: ReadId, index: Result<Slot, Refusal>) {
         match index {
-            Ok(slot) => self.reads.ready(id, slot, &mut self.answers),
+            Ok(slot) => self.reads.ready(id, slot, &mut self.responses),
             Err(Refusal::Unsupported) => self.reads.unsupported(),
             // The request is retried after a delay, or when another node leads.
             Err(_) => {}
@@ -149,7 +149,7 @@ impl Requests {
 
     /// Serves the reads whose index is applied.
     pub(crate) fn serve_reads(&mut self, applied: Slot) {
-        self.reads.applied(applied, &mut self.answers);
+        self.reads.applied(applied, &mut self.responses);
     }
 
     /// Schedules a new request of a read index for the pending reads, because the leader has changed.
@@ -333,7 +333,7 @@ impl Requests {
 
     /// Ends the requests whose deadlines have passed.
     pub(crate) fn expire(&mut self, now: Instant, leader: Option<NodeId>) {
-        self.reads.expire(now, leader, &mut self.answers);
+        self.reads.expire(now, leader, &mut self.responses);
         while let Some((deadline, seq)) = self.deadlines.first().copied() {
             if deadline > now {
                 return;
@@ -362,7 +362,7 @@ impl Requests {
         let Some(next) = later.min() else { return false };
         for (token, _) in reads.extract_if(.., |(_, deadline)| *deadline <= now) {
             self.barrier_reads -= 1;
-            self.answers.push(Answer { token, outcome: outcome.clone() });
+            self.responses.push(Response { token, outcome: outcome.clone() });
         }
         // The barrier stays pending for the other reads.
         self.deadlines.remove(&(pending.deadline, seq));
@@ -415,8 +415,8 @@ impl Requests {
     /// request in the log is either chosen or removed, and [`requeue_removed`](Self::requeue_removed)
     /// handles the removal. Returns the number of queued requests.
     pub(crate) fn requeue_unlogged(&mut self, applied: Slot, log: &LogIndex) -> u64 {
-        // A request whose slot is applied may be in the apply side's next report. The sweep retries it
-        // if another value took its slot.
+        // A request that is pending although its slot is applied lost the slot to another value. The
+        // sweep retries it.
         let lost = self.pending.iter().filter(|(seq, pending)| match pending.location {
             Location::Refused => true,
             Location::Queued | Location::Offered => false,
@@ -455,9 +455,9 @@ impl Requests {
         requests.into_iter().chain(self.reads.next_wake()).min()
     }
 
-    /// Removes and returns the answers for clients.
-    pub(crate) fn take_answers(&mut self) -> Vec<Answer> {
-        std::mem::take(&mut self.answers)
+    /// Removes and returns the responses for clients.
+    pub(crate) fn drain_responses(&mut self) -> Vec<Response> {
+        std::mem::take(&mut self.responses)
     }
 
     /// Ends a request with an outcome for its clients.
@@ -476,12 +476,12 @@ impl Requests {
         }
         let outcome = outcome(&pending.waiter);
         match pending.waiter {
-            Waiter::Command(token) => self.answers.push(Answer { token, outcome }),
+            Waiter::Command(token) => self.responses.push(Response { token, outcome }),
             Waiter::Reads(reads) => {
                 // All reads of a barrier end together.
                 self.barrier_reads -= reads.len();
-                let answer = |(token, _)| Answer { token, outcome: outcome.clone() };
-                self.answers.extend(reads.into_iter().map(answer));
+                let response = |(token, _)| Response { token, outcome: outcome.clone() };
+                self.responses.extend(reads.into_iter().map(response));
             }
         }
     }

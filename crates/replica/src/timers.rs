@@ -23,6 +23,7 @@ impl<T: Copy + Ord> Timers<T> {
     pub(crate) fn change(&mut self, now: Instant, change: TimerChange<T>) {
         match change {
             TimerChange::Set(timer, after) => {
+                // Drawn again each time (Raft §5.2): equal timeouts would split votes repeatedly.
                 self.deadlines.insert(timer, now + draw(&after, &mut self.rng));
             }
             TimerChange::Cancel(timer) => {

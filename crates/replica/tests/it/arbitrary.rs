@@ -100,7 +100,7 @@ impl RandomTest {
         self.batches.extend(actions.batch.take());
         self.durable = actions.durable.take().unwrap_or(Slot::ZERO).max(self.durable);
         let frames = std::mem::take(&mut actions.frames);
-        let answers = std::mem::take(&mut actions.answers);
+        let responses = std::mem::take(&mut actions.responses);
         for run in actions.apply.drain(..) {
             for index in 0..run.values.len() {
                 let (at, value) = (run.first.plus(index).0, run.values.slice(index, index + 1));
@@ -121,12 +121,12 @@ impl RandomTest {
                 self.forwarded.extend((0..values.len()).map(|at| values.slice(at, at + 1)));
             }
         }
-        for answer in answers {
-            self.answered(answer.token, answer.outcome);
+        for response in responses {
+            self.on_response(response.token, response.outcome);
         }
     }
 
-    fn answered(&mut self, token: Token, outcome: Outcome) {
+    fn on_response(&mut self, token: Token, outcome: Outcome) {
         assert!(self.waiting.remove(&token), "{token:?} has a second outcome: {outcome:?}");
         let read = self.reads.remove(&token);
         let command = format!("<{}>", token.0);

@@ -68,8 +68,8 @@ impl Node {
         self.replica.handle(T0, Event::Read { token: Token(token), deadline: T0 + LATER });
     }
 
-    fn answered(&mut self) -> Vec<u64> {
-        self.replica.take(T0).answers.drain(..).map(|answer| answer.token.0).collect()
+    fn completed(&mut self) -> Vec<u64> {
+        self.replica.take(T0).responses.drain(..).map(|response| response.token.0).collect()
     }
 }
 
@@ -128,11 +128,11 @@ fn raft_08_single_voter_acknowledges_what_is_not_durable() {
     node.replica.handle(T0, request(1, LATER));
     let _lost = node.replica.take(T0).batch.take();
     node.apply();
-    assert_eq!(node.answered(), [] as [u64; 0], "the only copy is not durable");
+    assert_eq!(node.completed(), [] as [u64; 0], "the only copy is not durable");
     // Other nodes hold the entry, so it is chosen. The saved state must not be ahead of this disk.
     receive(&mut node.replica, Msg::Quorum);
     node.apply();
-    assert_eq!(node.answered(), [1]);
+    assert_eq!(node.completed(), [1]);
     assert_eq!((node.applier.applied(), node.applier.persisted()), (Slot(1), Slot::ZERO));
     let again = node.crash();
     assert_eq!(again.applier.applied(), Slot::ZERO, "the state is ahead of the log");
@@ -217,11 +217,11 @@ fn raft_21_read_is_answered_by_the_barrier_of_an_earlier_one() {
     }
     node.apply();
     assert_eq!(node.applier.applied(), Slot(2), "two copies of the first barrier");
-    assert_eq!(node.answered(), [1]);
+    assert_eq!(node.completed(), [1]);
     receive(&mut node.replica, Msg::Chosen(second[0].clone()));
     node.write();
     node.apply();
-    assert_eq!(node.answered(), [2]);
+    assert_eq!(node.completed(), [2]);
 }
 
 #[test]
@@ -235,13 +235,13 @@ fn raft_22_new_leader_serves_reads_before_the_past_is_settled() {
     node.read(7);
     let (seq, ops) = node.replica.take(T0).batch.take().unwrap();
     node.log.commit(&ops).unwrap();
-    assert_eq!(node.answered(), [] as [u64; 0], "placed is not chosen");
+    assert_eq!(node.completed(), [] as [u64; 0], "placed is not chosen");
     node.replica.handle(T0, Event::Written(seq));
     let _ = node.replica.take(T0);
     assert_eq!(node.replica.status().commit, Slot(2));
-    assert_eq!(node.answered(), [] as [u64; 0], "chosen is not applied");
+    assert_eq!(node.completed(), [] as [u64; 0], "chosen is not applied");
     node.apply();
-    assert_eq!(node.answered(), [7]);
+    assert_eq!(node.completed(), [7]);
     assert_eq!(recorded(&node.applier), "command 1", "the read includes the earlier command");
 }
 
@@ -291,11 +291,11 @@ fn raft_32_room_for_requests_leaks() {
             }
             let actions = replica.take(now);
             let busy = actions
-                .answers
+                .responses
                 .iter()
-                .filter(|answer| matches!(answer.outcome, Outcome::Refused(Refusal::Busy)));
+                .filter(|response| matches!(response.outcome, Outcome::Refused(Refusal::Busy)));
             assert_eq!(busy.count(), 1, "three of four calls are accepted, in round {round}");
-            actions.answers.clear();
+            actions.responses.clear();
             if leader == Some(ME) {
                 run_alone(&mut replica, &mut applier);
             }
@@ -306,7 +306,7 @@ fn raft_32_room_for_requests_leaks() {
                 let _ = replica.take(now);
             }
             assert_eq!(replica.outstanding(), 0, "a call has no outcome, in round {round}");
-            replica.take(now).answers.clear();
+            replica.take(now).responses.clear();
         }
     }
 }
@@ -508,9 +508,9 @@ fn raft_44_read_after_a_restart_finds_nothing() {
     assert_eq!(recorded(&node.applier), "", "the state was never saved");
     node.read(7);
     node.write();
-    assert_eq!(node.answered(), [] as [u64; 0], "the log is not replayed yet");
+    assert_eq!(node.completed(), [] as [u64; 0], "the log is not replayed yet");
     node.apply();
-    assert_eq!(node.answered(), [7]);
+    assert_eq!(node.completed(), [7]);
     assert_eq!(recorded(&node.applier), "command 1command 2command 3");
 }
 

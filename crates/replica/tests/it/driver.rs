@@ -53,7 +53,7 @@ fn actions_are_handed_out_once() {
         let (seq, batch) = actions.batch.unwrap();
         assert_eq!((seq, batch.ops.len(), actions.frames.len()), (Seq(token), 1, 1));
         let again = Driver::take(&mut *replica, T0);
-        assert!(again.batch.is_none() && again.frames.is_empty() && again.answers.is_empty());
+        assert!(again.batch.is_none() && again.frames.is_empty() && again.responses.is_empty());
     }
     replica.handle(T0, Event::Written(Seq(2)));
     assert_eq!(sent(&mut replica, T0), [Msg::Claim(Slot(1)), Msg::Claim(Slot(2))]);
@@ -116,12 +116,12 @@ fn frames_that_are_not_for_us_are_dropped_and_counted() {
 fn request_without_a_leader_is_refused_at_its_deadline() {
     let mut replica = replica(None);
     replica.handle(T0, request(1, Duration::from_secs(1)));
-    assert!(replica.take(T0).answers.is_empty());
+    assert!(replica.take(T0).responses.is_empty());
     let end = T0 + Duration::from_secs(1);
     assert!(replica.take(T0).wake <= Some(end));
     replica.handle(end, Event::Wake);
-    let answer = replica.take(end).answers.pop().unwrap();
-    assert_eq!(answer.outcome, Outcome::Refused(Refusal::NotLeader { hint: None }));
+    let response = replica.take(end).responses.pop().unwrap();
+    assert_eq!(response.outcome, Outcome::Refused(Refusal::NotLeader { hint: None }));
 }
 
 #[test]
@@ -136,9 +136,12 @@ fn each_read_ends_at_its_own_deadline() {
         let end = T0 + Duration::from_secs(seconds);
         assert!(replica.take(T0).wake <= Some(end));
         replica.handle(end, Event::Wake);
-        let answers: Vec<_> = replica.take(end).answers.drain(..).collect();
-        assert_eq!(answers.iter().map(|answer| answer.token).collect::<Vec<_>>(), [Token(token)]);
-        assert_eq!(answers[0].outcome, Outcome::Refused(Refusal::NotLeader { hint: None }));
+        let responses: Vec<_> = replica.take(end).responses.drain(..).collect();
+        assert_eq!(
+            responses.iter().map(|response| response.token).collect::<Vec<_>>(),
+            [Token(token)]
+        );
+        assert_eq!(responses[0].outcome, Outcome::Refused(Refusal::NotLeader { hint: None }));
     }
     assert_eq!(replica.outstanding(), 0);
 }
@@ -163,8 +166,8 @@ fn forwarded_request_without_a_reply_ends_as_unknown() {
     assert_eq!(replica.take(T0).frames.len(), 1, "forwarded");
     let end = T0 + Duration::from_secs(1);
     replica.handle(end, Event::Wake);
-    let answer = replica.take(end).answers.pop().unwrap();
-    assert_eq!(answer.outcome, Outcome::Unknown);
+    let response = replica.take(end).responses.pop().unwrap();
+    assert_eq!(response.outcome, Outcome::Unknown);
 }
 
 #[test]
@@ -222,8 +225,8 @@ fn time_of_the_driver_never_goes_back() {
     replica.handle(T0, request(1, seconds(5)));
     let _ = replica.take(T0);
     replica.handle(T0, Event::Wake);
-    let answers = std::mem::take(&mut replica.take(T0).answers);
-    assert_eq!(answers.len(), 1, "the request is past its deadline");
+    let responses = std::mem::take(&mut replica.take(T0).responses);
+    assert_eq!(responses.len(), 1, "the request is past its deadline");
     // A later deadline does not pass early.
     replica.handle(T0, request(2, seconds(12)));
     let wake = replica.take(T0 + seconds(9)).wake.unwrap();

@@ -135,7 +135,7 @@ fn leader_bounds_the_bytes_at_its_disk_and_queues_the_rest() {
         Request::decode(values.command(0).unwrap()).unwrap().session.node == ME
     });
     assert!((4..=6).contains(&own.count()), "own and remote requests do not alternate");
-    assert!(replica.take(T0).batch.is_none() && replica.take(T0).answers.is_empty());
+    assert!(replica.take(T0).batch.is_none() && replica.take(T0).responses.is_empty());
     let mut total = commands(&first);
     loop {
         written(&mut replica, T0, seq);
@@ -169,7 +169,7 @@ fn request_that_was_never_proposed_ends_as_busy() {
     let _ = replica.take(T0).batch.take();
     let end = T0 + Duration::from_secs(1);
     replica.handle(end, Event::Wake);
-    let outcomes: Vec<_> = replica.take(end).answers.drain(..).map(|it| it.outcome).collect();
+    let outcomes: Vec<_> = replica.take(end).responses.drain(..).map(|it| it.outcome).collect();
     assert_eq!(outcomes, [Outcome::Unknown, Outcome::Refused(Refusal::Busy)]);
 }
 
@@ -185,14 +185,14 @@ fn requests_that_a_busy_core_refuses_keep_their_place_in_the_queue() {
     }
     replica.handle(T0, request(3, Duration::from_secs(1)));
     let actions = replica.take(T0);
-    assert!(actions.batch.is_none() && actions.answers.is_empty());
+    assert!(actions.batch.is_none() && actions.responses.is_empty());
     let refused = |(_, _, frame): &(NodeId, Lane, Bytes)| {
         matches!(decode_frame::<Msg>(frame).unwrap().1, Payload::Refused { .. })
     };
     assert!(!actions.frames.iter().any(refused));
     let end = T0 + Duration::from_secs(1);
     replica.handle(end, Event::Wake);
-    let outcomes: Vec<_> = replica.take(end).answers.drain(..).map(|it| it.outcome).collect();
+    let outcomes: Vec<_> = replica.take(end).responses.drain(..).map(|it| it.outcome).collect();
     assert_eq!(outcomes, [Outcome::Refused(Refusal::Busy)], "the core never accepted it");
     receive(&mut replica, Msg::Busy(false));
     let (_, batch) = replica.take(end).batch.take().unwrap();
@@ -482,15 +482,15 @@ fn applied_slots_count_as_chosen_after_a_restart() {
 }
 
 /// Returns the numbers of the peer's requests that the node acknowledges.
-fn taken(replica: &mut TestReplica) -> Vec<u64> {
+fn acknowledged(replica: &mut TestReplica) -> Vec<u64> {
     let frames = std::mem::take(&mut replica.take(T0).frames);
-    let taken = frames.iter().filter_map(|(_, lane, frame)| {
+    let acknowledged = frames.iter().filter_map(|(_, lane, frame)| {
         let (_, payload) = decode_frame::<Msg>(frame).unwrap();
-        let Payload::Taken { requests } = payload else { return None };
+        let Payload::Acknowledged { requests } = payload else { return None };
         assert_eq!(*lane, Lane::Control, "acknowledgements must not queue behind requests");
         Some(requests)
     });
-    taken.flatten().collect()
+    acknowledged.flatten().collect()
 }
 
 #[test]
@@ -498,13 +498,13 @@ fn leader_acknowledges_each_copy_of_a_forward_that_it_has() {
     let mut replica = replica_with(ReplicaSettings { unwritten_bytes: 1, ..settings() }, Some(ME));
     let _ = replica.take(T0);
     forward(&mut replica, [remote(1, 100), remote(2, 100)]);
-    assert_eq!(taken(&mut replica), [1, 2], "one is in the log, one in the queue");
+    assert_eq!(acknowledged(&mut replica), [1, 2], "one is in the log, one in the queue");
     forward(&mut replica, [remote(2, 100), remote(1, 100)]);
-    assert_eq!(taken(&mut replica), [2, 1], "the first acknowledgement may be lost");
+    assert_eq!(acknowledged(&mut replica), [2, 1], "the first acknowledgement may be lost");
     receive(&mut replica, Msg::Lead(PEER, 2));
     let _ = replica.take(T0);
     forward(&mut replica, [remote(3, 100)]);
-    assert_eq!(taken(&mut replica), [], "only a leader acknowledges");
+    assert_eq!(acknowledged(&mut replica), [], "only a leader acknowledges");
 }
 
 #[test]
@@ -514,14 +514,14 @@ fn acknowledged_forwards_are_not_retried_while_the_leader_leads() {
         replica.handle(T0, put(token, 100));
     }
     assert_eq!(forwarded(&mut replica).iter().map(Values::len).sum::<usize>(), 2);
-    deliver(&mut replica, &envelope(), Payload::Taken { requests: vec![1] });
+    deliver(&mut replica, &envelope(), Payload::Acknowledged { requests: vec![1] });
     let retried = |replica: &mut TestReplica, now| {
         replica.handle(now, Event::Wake);
         forwarded_at(replica, now).iter().map(Values::len).sum::<usize>()
     };
     assert_eq!(retried(&mut replica, T0 + MS(2000)), 1, "one is not acknowledged");
     assert_eq!(retried(&mut replica, T0 + MS(2100)), 0);
-    deliver(&mut replica, &envelope(), Payload::Taken { requests: vec![2] });
+    deliver(&mut replica, &envelope(), Payload::Acknowledged { requests: vec![2] });
     assert_eq!(retried(&mut replica, T0 + MS(5000)), 0, "the leader has both");
     receive(&mut replica, Msg::Lead(NodeId(3), 2));
     assert_eq!(retried(&mut replica, T0 + MS(5001)), 2, "another leader may lack them");
@@ -532,7 +532,7 @@ fn forwards_refused_after_an_acknowledgement_are_retried() {
     let mut replica = replica(Some(PEER));
     replica.handle(T0, put(1, 100));
     assert_eq!(forwarded(&mut replica).len(), 1);
-    deliver(&mut replica, &envelope(), Payload::Taken { requests: vec![1] });
+    deliver(&mut replica, &envelope(), Payload::Acknowledged { requests: vec![1] });
     let refused = Payload::Refused { requests: vec![1], why: Refusal::Busy };
     deliver(&mut replica, &envelope(), refused);
     replica.handle(T0 + MS(2000), Event::Wake);

@@ -33,10 +33,10 @@ fn read_index(replica: &mut TestReplica, id: ReadId, slot: u64) {
     receive(replica, Msg::ReadIndex(id, Slot(slot)));
 }
 
-/// Removes and returns the answers for clients.
-fn answers(replica: &mut TestReplica) -> Vec<(u64, Outcome)> {
-    let answers = replica.take(T0).answers.drain(..);
-    answers.map(|answer| (answer.token.0, answer.outcome)).collect()
+/// Removes and returns the responses for clients.
+fn responses(replica: &mut TestReplica) -> Vec<(u64, Outcome)> {
+    let responses = replica.take(T0).responses.drain(..);
+    responses.map(|response| (response.token.0, response.outcome)).collect()
 }
 
 fn served(tokens: impl IntoIterator<Item = u64>) -> Vec<(u64, Outcome)> {
@@ -57,7 +57,7 @@ fn reads_of_one_round_share_one_request_of_a_read_index() {
     assert_eq!((ids.len(), replica.outstanding()), (1, 10));
     assert_eq!(sent(&mut replica, T0), [], "a read was proposed as a command");
     read_index(&mut replica, ids[0], 0);
-    assert_eq!(answers(&mut replica), served(1..=10));
+    assert_eq!(responses(&mut replica), served(1..=10));
     assert_eq!(replica.outstanding(), 0);
 }
 
@@ -71,7 +71,7 @@ fn read_waits_until_its_index_is_applied() {
     let second = requested(&mut replica, T0)[1];
     read_index(&mut replica, second, 2);
     read_index(&mut replica, first, 1);
-    assert_eq!(answers(&mut replica), [], "no slot is applied");
+    assert_eq!(responses(&mut replica), [], "no slot is applied");
     for token in 3..=4 {
         replica.handle(T0, request(token, LATER));
     }
@@ -81,7 +81,7 @@ fn read_waits_until_its_index_is_applied() {
     read(&mut replica, 5);
     let third = requested(&mut replica, T0)[2];
     read_index(&mut replica, third, 2);
-    assert_eq!(answers(&mut replica), served([5]), "the index is already applied");
+    assert_eq!(responses(&mut replica), served([5]), "the index is already applied");
 }
 
 #[test]
@@ -94,13 +94,13 @@ fn read_index_serves_only_reads_that_arrived_before_its_request() {
     read(&mut replica, 3);
     let third = requested(&mut replica, T0)[2];
     read_index(&mut replica, first, 0);
-    assert_eq!(answers(&mut replica), served([1]));
+    assert_eq!(responses(&mut replica), served([1]));
     read_index(&mut replica, first, 0);
-    assert_eq!(answers(&mut replica), [], "a repeated index serves no later read");
+    assert_eq!(responses(&mut replica), [], "a repeated index serves no later read");
     read_index(&mut replica, third, 0);
-    assert_eq!(answers(&mut replica), served([2, 3]));
+    assert_eq!(responses(&mut replica), served([2, 3]));
     read_index(&mut replica, second, 0);
-    assert_eq!(answers(&mut replica), [], "a late index serves no read twice");
+    assert_eq!(responses(&mut replica), [], "a late index serves no read twice");
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn request_of_a_read_index_is_retried_with_exponential_backoff() {
         now = due;
     }
     read_index(&mut replica, ids[0], 0);
-    assert_eq!(answers(&mut replica), served([1]), "a late index of the first attempt is valid");
+    assert_eq!(responses(&mut replica), served([1]), "a late index of the first attempt is valid");
     assert_eq!(replica.outstanding(), 0);
 }
 
@@ -135,7 +135,7 @@ fn read_index_is_requested_from_a_new_leader_at_once() {
     let ids = requested(&mut replica, T0);
     assert_eq!(ids.len(), 2);
     read_index(&mut replica, ids[1], 0);
-    assert_eq!(answers(&mut replica), served([1]));
+    assert_eq!(responses(&mut replica), served([1]));
 }
 
 /// The first leader's read index is the slot of its no-op, which is never chosen. The log of the second
@@ -148,12 +148,12 @@ fn read_index_of_a_lost_leader_does_not_block_a_read() {
     read_index(&mut replica, first, 9);
     receive(&mut replica, Msg::Lead(NodeId(3), 3));
     let ids = requested(&mut replica, T0);
-    assert_eq!((ids.len(), answers(&mut replica)), (2, vec![]));
+    assert_eq!((ids.len(), responses(&mut replica)), (2, vec![]));
     read_index(&mut replica, ids[1], 4);
     applied(&mut replica, 3);
-    assert_eq!(answers(&mut replica), []);
+    assert_eq!(responses(&mut replica), []);
     applied(&mut replica, 4);
-    assert_eq!(answers(&mut replica), served([1]));
+    assert_eq!(responses(&mut replica), served([1]));
     // The reverse: the index of the earlier leader is the lower one.
     read(&mut replica, 2);
     let id = *requested(&mut replica, T0).last().unwrap();
@@ -162,7 +162,7 @@ fn read_index_of_a_lost_leader_does_not_block_a_read() {
     let id = *requested(&mut replica, T0).last().unwrap();
     read_index(&mut replica, id, 8);
     applied(&mut replica, 5);
-    assert_eq!(answers(&mut replica), served([2]));
+    assert_eq!(responses(&mut replica), served([2]));
     assert_eq!(replica.outstanding(), 0);
 }
 
@@ -185,13 +185,13 @@ fn each_read_ends_at_its_own_deadline_with_or_without_an_index() {
             let end = T0 + Duration::from_secs(seconds);
             assert!(replica.take(T0).wake <= Some(end));
             replica.handle(end, Event::Wake);
-            let answers: Vec<_> = replica.take(end).answers.drain(..).collect();
-            let found: Vec<_> = answers.iter().map(|it| (it.token.0, &it.outcome)).collect();
+            let responses: Vec<_> = replica.take(end).responses.drain(..).collect();
+            let found: Vec<_> = responses.iter().map(|it| (it.token.0, &it.outcome)).collect();
             assert_eq!(found, [(token, &outcome)]);
         }
         assert_eq!(replica.outstanding(), 0);
         applied(&mut replica, 7);
-        assert_eq!(answers(&mut replica), []);
+        assert_eq!(responses(&mut replica), []);
         let wake = replica.take(T0).wake;
         assert_eq!(wake.map(|wake| wake > T0 + LATER), Some(true), "no wake for ended reads");
     }

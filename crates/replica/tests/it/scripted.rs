@@ -279,7 +279,7 @@ impl TestReplica {
         }
         all.frames.extend(new.frames);
         all.apply.extend(new.apply);
-        all.answers.extend(new.answers);
+        all.responses.extend(new.responses);
         all.durable = new.durable.or(all.durable);
         all.wake = new.wake;
         all
@@ -421,7 +421,7 @@ pub fn run_alone(replica: &mut TestReplica, applier: &mut Applier) -> Vec<Outcom
     loop {
         let actions = replica.take(T0);
         let (batch, runs) = (actions.batch.take(), std::mem::take(&mut actions.apply));
-        outcomes.extend(actions.answers.drain(..).map(|answer| answer.outcome));
+        outcomes.extend(actions.responses.drain(..).map(|response| response.outcome));
         if batch.is_none() && runs.is_empty() {
             return outcomes;
         }

@@ -147,9 +147,9 @@ impl Cluster {
         if let Some(at) = self.nodes[index].wake.filter(|at| wake != Some(*at)) {
             self.push(at - now, index, TestEvent::Wake);
         }
-        for answer in actions.answers {
-            let client = self.requests.remove(&(index, answer.token)).unwrap();
-            let pause = match answer.outcome {
+        for response in actions.responses {
+            let client = self.requests.remove(&(index, response.token)).unwrap();
+            let pause = match response.outcome {
                 Outcome::Done(..) => {
                     self.done += 1;
                     Duration::from_millis(1)

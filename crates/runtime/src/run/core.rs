@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 use synod_consensus::ProtocolEvent;
-use synod_replica::{Actions, Answer, Applied, Driver, Event, FatalError, Outcome, Token};
+use synod_replica::{Actions, Applied, Driver, Event, FatalError, Outcome, Response, Token};
 use synod_storage::Batch;
 use synod_transport::{Peer, Transport};
 use synod_types::{Instant, Membership, NodeId, Seq};
@@ -197,8 +197,8 @@ impl Core {
             return Err(fatal);
         }
         let wake = actions.wake;
-        let answers = self.out.carry_out(actions);
-        self.clients.answer(answers);
+        let responses = self.out.carry_out(actions);
+        self.clients.respond(responses);
         let (driver, meter) = (&self.driver, &self.meter);
         meter.publish(&driver.status(), *driver.counters(), driver.outstanding());
         Ok(wake)
@@ -234,9 +234,9 @@ impl Drop for Outputs {
 }
 
 impl Outputs {
-    /// Carries out actions, the batch first; none of them waits for its write. Returns the answers for
+    /// Carries out actions, the batch first; none of them waits for its write. Returns the responses for
     /// clients. A send to another thread fails only after that thread has reported a fatal error.
-    fn carry_out(&mut self, actions: Actions) -> Vec<Answer> {
+    fn carry_out(&mut self, actions: Actions) -> Vec<Response> {
         if let (Some(batch), Some(batches)) = (actions.batch, &self.batches) {
             let _ = batches.send(batch);
         }
@@ -253,7 +253,7 @@ impl Outputs {
             self.transport.send(to, lane, frame);
         }
         actions.notes.iter().for_each(log);
-        actions.answers
+        actions.responses
     }
 
     fn peers(&self, members: &Membership) -> Vec<Peer> {
@@ -280,8 +280,8 @@ impl Clients {
         event
     }
 
-    fn answer(&mut self, answers: Vec<Answer>) {
-        for Answer { token, outcome } in answers {
+    fn respond(&mut self, responses: Vec<Response>) {
+        for Response { token, outcome } in responses {
             if let Some(Waiting { reply, pending, room }) = self.waiting.remove(&token) {
                 // The client may have cancelled the call.
                 let _ = reply.send(outcome);

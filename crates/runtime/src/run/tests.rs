@@ -9,7 +9,7 @@ use synod_consensus::{Refusal, Role, StateMachine, StateReader, Status};
 use synod_kv::{Command, KvStore, Put, Query, Reply};
 use synod_raft::Raft;
 use synod_replica::{
-    Actions, Answer, Applier, Counters, Driver, Event, FatalError, Outcome, ReplicaSettings,
+    Actions, Applier, Counters, Driver, Event, FatalError, Outcome, ReplicaSettings, Response,
 };
 use synod_storage::{
     Batch, BootId, LogStore, MemoryDisk, StateStore, StorageError, StoreReader, StoredGroup,
@@ -284,7 +284,7 @@ async fn fatal_error_of_the_driver_stops_the_replica_and_is_reported() {
 struct FixedOutcome {
     driver: Box<dyn Driver>,
     outcome: Arc<Mutex<Outcome>>,
-    answers: Vec<Answer>,
+    responses: Vec<Response>,
 }
 
 impl Driver for FixedOutcome {
@@ -292,7 +292,7 @@ impl Driver for FixedOutcome {
         match event {
             Event::Request { token, .. } | Event::Read { token, .. } => {
                 let outcome = self.outcome.lock().unwrap().clone();
-                self.answers.push(Answer { token, outcome });
+                self.responses.push(Response { token, outcome });
             }
             event => self.driver.handle(now, event),
         }
@@ -300,7 +300,7 @@ impl Driver for FixedOutcome {
 
     fn take(&mut self, now: Instant) -> Actions {
         let mut actions = self.driver.take(now);
-        actions.answers.append(&mut self.answers);
+        actions.responses.append(&mut self.responses);
         actions
     }
 
@@ -322,7 +322,8 @@ async fn each_refusal_maps_to_an_error_that_is_retryable_if_a_retry_is_safe() {
     let disk = MemoryDisk::new(Incarnation(1));
     let outcome = Arc::new(Mutex::new(Outcome::Unknown));
     let given = Arc::clone(&outcome);
-    let wrap = |driver| Box::new(FixedOutcome { driver, outcome: given, answers: Vec::new() }) as _;
+    let wrap =
+        |driver| Box::new(FixedOutcome { driver, outcome: given, responses: Vec::new() }) as _;
     let node = start_with(&disk, wrap).await;
     let members = Membership::new([ME], []).unwrap();
     let hint = Some(ME);

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use synod_checker::{Op, Outcome as ClientOutcome};
 use synod_consensus::{Protocol, Refusal};
 use synod_kv as kv;
-use synod_replica::{Answer, Driver, Event, Outcome, Token};
+use synod_replica::{Driver, Event, Outcome, Response, Token};
 use synod_types::NodeId;
 
 impl<P: Protocol> Cluster<P> {
@@ -98,7 +98,7 @@ impl<P: Protocol> Cluster<P> {
     }
 
     /// Checks a node's reply and passes it to the client.
-    pub(crate) fn on_reply(&mut self, node: usize, answer: &Answer) -> Checked {
+    pub(crate) fn on_reply(&mut self, node: usize, answer: &Response) -> Checked {
         let id = answer.token.0;
         let Some(operation) = self.workload.clients.get(id).cloned() else { return Ok(()) };
         replies::check_first(id, &operation, self.world.nodes[node].id)?;
@@ -225,7 +225,7 @@ mod tests {
     use crate::violation::{Violation, ViolationKind};
     use std::time::Duration;
     use synod_raft::{Config, Raft};
-    use synod_replica::{Answer, Outcome};
+    use synod_replica::{Outcome, Response};
 
     const PHASE: Duration = Duration::from_secs(5);
 
@@ -254,7 +254,7 @@ mod tests {
         let id = cluster.workload.clients.begin(cluster.world.now, index);
         let invocation = Invocation { op: Op::get("a"), is_read: true, retries: false };
         cluster.checks.history.invoke(cluster.world.now, id, deposed, invocation);
-        let answer = Answer { token: Token(id), outcome: Outcome::Readable };
+        let answer = Response { token: Token(id), outcome: Outcome::Readable };
         cluster.on_reply(index, &answer).map_err(|found| cluster.with_time(*found))?;
         cluster.heal();
         cluster.run_for(PHASE)?;
@@ -283,7 +283,7 @@ mod tests {
         let id = cluster.put(leader, b'a', b"once").unwrap();
         cluster.run_for(PHASE).unwrap();
         assert!(cluster.is_done(id));
-        let answer = Answer { token: Token(id), outcome: again.clone() };
+        let answer = Response { token: Token(id), outcome: again.clone() };
         let found = cluster.on_reply(Cluster::<Raft>::index(leader), &answer);
         found.expect_err("the second reply was not detected").kind
     }
@@ -310,7 +310,7 @@ mod tests {
         cluster.run_for(PHASE).unwrap();
         let operation = cluster.workload.clients.get(id).expect("the operation was submitted");
         assert_eq!(operation.state, OperationState::Unknown);
-        let answer = Answer { token: Token(id), outcome: Outcome::Unknown };
+        let answer = Response { token: Token(id), outcome: Outcome::Unknown };
         let found = cluster.on_reply(Cluster::<Raft>::index(leader), &answer).unwrap_err();
         assert_eq!(found.kind, ViolationKind::DuplicateReply);
     }

@@ -138,7 +138,7 @@ impl<P: Protocol> Cluster<P> {
         if let Some(running) = self.world.nodes[node].running.as_mut() {
             running.durable = actions.durable.unwrap_or(running.durable);
         }
-        for answer in actions.answers {
+        for answer in actions.responses {
             self.on_reply(node, &answer)?;
         }
         self.world.nodes[node].wake = actions.wake;

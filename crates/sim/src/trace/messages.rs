@@ -39,7 +39,9 @@ pub(crate) fn describe_frame<P: Protocol>(frame: &[u8]) -> String {
             let words: Vec<_> = requests.iter().map(|request| describe(&request)).collect();
             format!("Forward({})", words.join(", "))
         }
-        Ok((_, Payload::Taken { requests })) => format!("Taken({} requests)", requests.len()),
+        Ok((_, Payload::Acknowledged { requests })) => {
+            format!("Taken({} requests)", requests.len())
+        }
         Ok((_, Payload::Refused { requests, why })) => {
             format!("Refused({} requests, {why:?})", requests.len())
         }

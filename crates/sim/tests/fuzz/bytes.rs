@@ -134,7 +134,7 @@ fn client_requests_decode_or_are_rejected() {
     fuzz(|u| {
         let payload = match u.int_in_range(0..=2)? {
             0 => Payload::Forward(values(u)?),
-            1 => Payload::Taken { requests: u.arbitrary()? },
+            1 => Payload::Acknowledged { requests: u.arbitrary()? },
             _ => Payload::Refused {
                 requests: u.arbitrary()?,
                 why: Refusal::NotLeader { hint: None },
