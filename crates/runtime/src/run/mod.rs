@@ -42,24 +42,24 @@ const FRAMES: usize = 128;
 /// Capacity of the queue of clients' requests and reads. If it is full, calls are rejected as busy.
 const CALLS: usize = 8192;
 
-/// A replica's parts before its threads start.
+/// Parts of a replica whose threads have not started.
 pub(crate) struct Assembly {
     pub(crate) node: NodeId,
     pub(crate) driver: Box<dyn Driver>,
     pub(crate) log: Box<dyn LogStore>,
     pub(crate) applier: Applier,
     pub(crate) transport: Arc<dyn Transport>,
-    /// Addresses on which the members receive frames.
+    /// Addresses of the members' transports.
     pub(crate) addresses: BTreeMap<NodeId, String>,
     pub(crate) request_timeout: Duration,
-    /// The clock that the driver was opened with.
+    /// Clock with which the driver was opened.
     pub(crate) clock: Clock,
 }
 
-/// Starts the threads. Call it within a tokio runtime: frames are received there.
+/// Starts the threads of a replica. Must run in a tokio runtime, which receives the frames.
 ///
 /// # Errors
-/// If the system refuses a thread.
+/// If the operating system cannot start a thread.
 pub(crate) fn launch(mut parts: Assembly) -> io::Result<Shared> {
     let meter = Arc::new(Meter::new(&parts.driver.status(), &parts.applier));
     let (signals, received) = mpsc::unbounded_channel();
