@@ -140,6 +140,10 @@ async fn unreadable_store_stops_the_replica_when_a_reader_is_created() {
     let replica = alone().stores(log, state).start_untyped(StoredCommand).await.unwrap();
     replica.execute_bytes(Bytes::from_static(b"kept")).await.unwrap();
     assert_eq!(replica.reader().await.unwrap().query(b"").unwrap(), "kept");
+    // With all changes saved, the reader is the first to use the invalid handle, not the saver.
+    let mut status = replica.watch();
+    let saved = status.wait_for(|status| status.saved == status.applied);
+    drop(tokio::time::timeout(TEST_TIMEOUT, saved).await.unwrap().unwrap());
     // A second opening invalidates the replica's handle of the store.
     drop(disk.open_state());
     let error = replica.reader().await.err().unwrap();
