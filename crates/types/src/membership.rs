@@ -106,7 +106,7 @@ impl Membership {
         self.is_voter(node) || self.learners.binary_search(&node).is_ok()
     }
 
-    /// Returns the size of a majority: any two such sets of voters share a node.
+    /// Returns the size of a majority: any two sets of this many voters share a node.
     #[must_use]
     pub fn majority(&self) -> usize {
         self.voters.len() / 2 + 1
