@@ -54,11 +54,13 @@
 //! - A slot has one value per stamp, and a ballot one leader. In Raft a leader holds all values that were
 //!   chosen in earlier terms.
 //! - The slot of a linearizable read is at or after every slot that any node had reported when the read arrived.
-//! - Terms, votes and promises never regress.
+//! - A node's term, vote and promises never regress.
 //! - When a node sends a message, its synced disk [backs](synod_consensus::Message::holds) the claim that the
 //!   message makes about it.
 //! - A node never persists its state beyond the end of its durable log.
+//! - A node reports chosen slots in order, without gaps.
 //! - A node recovers from any disk that a crash leaves, and no assertion of a core fails.
+//! - Each exchange of messages that are delivered at once ends.
 //!
 //! Each node runs in the [`Host`](synod_consensus::Host) that the driver in `synod-replica` uses. So the model
 //! includes the shipped fence, the queue that holds messages back until the writes that they depend on are

@@ -13,8 +13,8 @@ use synod_types::{Instant, NodeId, ReadId, Seq, Slot, Ticket, ValueRef};
 ///
 /// The node drives its host as the shipped driver does, except that each batch of writes stays pending until
 /// a test [syncs](Self::sync_one) it. So the test decides what a crash undoes. The node checks the rules that
-/// concern one node: each released message is backed by the disk ([`Message::holds`]), hard states never go
-/// back ([`HardState::may_follow`]), the values of applied slots do not change, and the state is never
+/// concern one node: each released message is backed by the disk ([`Message::holds`]), hard states never
+/// regress ([`HardState::may_follow`]), the values of applied slots do not change, and the state is never
 /// persisted beyond the durable log.
 ///
 /// Other outputs of the core are added to the caller's [`NodeOutputs`]. Two nodes are equal if their hosts,
@@ -73,7 +73,7 @@ pub struct NodeOutputs<P: Protocol> {
     pub placed: Vec<(Ticket, Slot)>,
     /// Proposals that were refused, with the reason.
     pub refused: Vec<(Ticket, Refusal)>,
-    /// Reads, with the slot that must be applied before they are served.
+    /// Reads, each with the slot that must be applied before it is served, or the reason why it was refused.
     pub reads: Vec<(ReadId, Result<Slot, Refusal>)>,
     /// Peers that need a snapshot.
     pub snapshots: Vec<NodeId>,
@@ -261,7 +261,7 @@ impl<P: Protocol> TestNode<P> {
             return Ok(());
         }
         let text = format!(
-            "the host of {id:?} lets the state be persisted through slot {durable}, but the durable log ends at {last}"
+            "the host of {id:?} permits a state on disk through slot {durable}, but the durable log ends at slot {last}"
         );
         Err(violated(Rule::StateWithinLog, text))
     }

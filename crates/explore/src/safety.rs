@@ -313,7 +313,7 @@ impl Chosen {
     }
 }
 
-/// Returns whether the stamp marks a value that was learned as chosen.
+/// Returns whether the stamp marks a value that was learnt as chosen.
 pub(crate) fn is_chosen_mark<S: Stamp>(stamp: S) -> bool {
     stamp.ballot() == Ballot::CHOSEN
 }

@@ -191,8 +191,8 @@ impl<P: Protocol, M: Into<P::Message>> TestCluster<P, M> {
         self.step(to, Input::Message { from, message: message.into() });
     }
 
-    /// [Injects](Self::inject) a message. Removes the messages that the receiver sends in response from the
-    /// wire, and returns them.
+    /// [Injects](Self::inject) a message, and returns the messages that the receiver sends in response. They do
+    /// not stay on the wire.
     pub fn replies(&mut self, from: NodeId, to: NodeId, message: M) -> Vec<M> {
         let before = self.wire.len();
         self.inject(from, to, message);

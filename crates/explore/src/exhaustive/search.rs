@@ -229,7 +229,7 @@ impl<P: Explorable> Explore<P> {
 }
 
 impl SearchReport {
-    /// Reports a search that has ended. The caller sets `took` and `is_exhausted`.
+    /// Reports a search that has ended. The caller sets `elapsed` and `is_exhausted`.
     fn from_search<P: Explorable>(
         search: &impl Checker<ClusterModel<P>>,
         setup_trace: &[String],
