@@ -20,8 +20,8 @@ pub struct Explanation {
     pub keys: Vec<Value>,
     /// Operation whose outcome no order explains.
     pub culprit: OpId,
-    /// Number of events of the whole history before the culprit's response. Those of them that concern `keys`
-    /// are linearizable.
+    /// Number of events of the whole history before the culprit's response. In this prefix the operations on
+    /// `keys` are linearizable, unless [`is_exact`](Self::is_exact) is false.
     pub events: usize,
     /// True if the prefix is known to be linearizable. False if a search reached its limit: the prefix with the
     /// culprit's response is illegal, but the prefix without it may be illegal as well.
@@ -95,11 +95,16 @@ impl Explanation {
         let keys: Vec<_> = self.keys.iter().map(Value::to_string).collect();
         let culprit = describe(&history.records[self.culprit.0]);
         let known = if self.is_exact { "linearizable" } else { "not known to be illegal" };
-        let _ = writeln!(text, "key {}: no order explains this operation:", keys.join(", "));
+        let subject = if keys.len() == 1 { "this key" } else { "these keys" };
+        let _ = writeln!(
+            text,
+            "key {}: no order explains the outcome of this operation:",
+            keys.join(", ")
+        );
         let _ = writeln!(text, "  {culprit}");
         let _ = writeln!(
             text,
-            "Among the first {} events of the history, those of the key are {known}{}",
+            "In the first {} events of the history, the operations on {subject} are {known}{}",
             self.events,
             if self.order.is_empty() { "." } else { ", in this order:" }
         );

@@ -46,9 +46,10 @@ fn present<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Json>, D::Error
 /// - `f` is `read` or `get`, `write` or `put`, `cas`, `append`, `delete` or `txn`. Only `invoke` requires it.
 /// - `k` is any JSON value. An `invoke` without `k` has the key null; other lines need no `k`.
 /// - `v` is the value to write or append; `[old, new]` for a `cas`; in the `ok` of a read the value that
-///   was read, or null for nil; in the `ok` of a `delete` true if the key existed, else false. Elsewhere
-///   it is ignored. A `write`, `append` or `cas` without `v` is rejected, so that a truncated record does
-///   not count as a delete. `v` is optional in the `ok` of a read, because some recorders omit null.
+///   was read, or null for nil; in the `ok` of a `delete` true if the key existed, false if not, and null if
+///   this is unknown. Elsewhere it is ignored. A `write`, `append`, `cas` or `txn` without `v` is rejected, so
+///   that a truncated `write` does not count as a delete. `v` is optional in the `ok` of a read, because some
+///   recorders omit null.
 /// - The `v` of a `txn` is `{"if": [[key, "=", value], [key, "!=", value]], "then": [["get", key],
 ///   ["put", key, value], ["delete", key]], "else": [..]}`; each part is optional. The `v` of its `ok`
 ///   is null, or `{"held": true or false, "results": [..]}` with one result for each executed step:
@@ -132,7 +133,7 @@ impl Reader {
             return match kind {
                 "info" => Ok(()),
                 "ok" | "fail" => Err(format!("process {process} has no operation in flight")),
-                other => Err(format!("unknown type {other:?}")),
+                other => Err(unknown_type(other)),
             };
         };
         self.check_end(id, &line)?;
@@ -143,7 +144,7 @@ impl Reader {
             }
             "fail" => self.history.fail(id),
             "info" => self.history.abandon(id),
-            other => return Err(format!("unknown type {other:?}")),
+            other => return Err(unknown_type(other)),
         };
         ended.map_err(|error: HistoryError| error.to_string())?;
         self.open.remove(&process);
@@ -191,8 +192,16 @@ fn canonical(name: &str) -> Result<&'static str, String> {
         "append" => "append",
         "cas" => "cas",
         "txn" => "txn",
-        _ => return Err(format!("unknown operation {name:?}")),
+        _ => {
+            return Err(format!(
+                "unknown operation {name:?}: use get, put, delete, append, cas or txn"
+            ));
+        }
     })
+}
+
+fn unknown_type(name: &str) -> String {
+    format!("unknown type {name:?}: use invoke, ok, fail or info")
 }
 
 fn name(op: &Op) -> &'static str {
@@ -267,7 +276,7 @@ fn outcome(op: &Op, v: &Json) -> Result<Outcome, String> {
         Op::Get { .. } => Outcome::Read(value(v)?),
         Op::Delete { .. } => v.as_bool().map_or(Outcome::Done, Outcome::Deleted),
         Op::Txn(_) if !v.is_null() => {
-            let succeeded = v["held"].as_bool().ok_or("\"held\" is neither true nor false")?;
+            let succeeded = v["held"].as_bool().ok_or("\"held\" must be true or false")?;
             let results = match &v["results"] {
                 Json::Null => &[][..],
                 Json::Array(results) => results,

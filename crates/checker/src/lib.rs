@@ -55,10 +55,12 @@
 //! # The program
 //! `synod-checker check FILE...` prints `FILE: linearizable`, `illegal` or `unknown` for each history in lines
 //! of JSON, in the form that [`from_json_lines`] parses; `--help` lists its options. The line that invokes a
-//! write, an append or a compare-and-set must have a value, which may be null. The line that completes a read
-//! may lack its value, which means that it read nil. The exit code is 1 if any file is illegal; otherwise 2 if
-//! any file is unknown or not a valid history; otherwise 0. With `--explain` or `--html DIR` the program shows
-//! why a history is illegal. The library needs no default features.
+//! write or an append must have a value, which may be null; that of a compare-and-set must have the expected
+//! and the new value. The line that completes a read may lack its value, which means that it read nil.
+//!
+//! The exit code is 1 if any file is illegal; otherwise 2 if any file is unknown or not a valid history;
+//! otherwise 0. With `--explain` or `--html DIR` the program shows why a history is illegal. The library needs
+//! no default features.
 //!
 //! # Not covered
 //! - Other models: queues, sets, sequential consistency, serializability.

@@ -84,7 +84,8 @@ enum FailedCas {
 fn main() -> Result<ExitCode> {
     let Cli { command: Command::Check(check) } = Cli::parse();
     if let Some(folder) = &check.html {
-        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
     }
     let run = Run {
         options: check.options(),
@@ -255,7 +256,7 @@ impl Run<'_> {
         if let Some(folder) = &check.html {
             let (title, page) = (file.display().to_string(), folder.join(page));
             if let Err(error) = std::fs::write(&page, why.html(&title, history, options)) {
-                notes.push(format!("{}: {error}", page.display()));
+                notes.push(format!("cannot write {}: {error}", page.display()));
             }
         }
         notes

@@ -35,10 +35,10 @@ impl Explanation {
         format!(
             "<!DOCTYPE html>\n<html><head><meta charset=\"utf-8\"><title>{title}</title>\
              <style>{STYLE}</style></head>\n<body><h1>{title}: illegal</h1>\n\
-             <p>Time runs to the right. A bar is an operation from its begin to its end; the \
+             <p>Time runs to the right. A bar is an operation from its start to its end; the \
              outcome of a bar without an end is unknown. The numbers give an order that explains all \
-             outcomes to the left of the red line. No order explains these and the outcome of the \
-             red operation. Hover over a bar for details.</p>\n{timeline}<pre>{text}</pre></body></html>\n"
+             outcomes to the left of the red line. No order also explains the outcome of the red \
+             operation. Hover over a bar for details.</p>\n{timeline}<pre>{text}</pre></body></html>\n"
         )
     }
 }
