@@ -246,6 +246,7 @@ impl Values {
 
     /// Returns the offset at which a value of the buffer ends.
     fn end(&self, at: u32) -> usize {
+        // Counted from the end of the buffer, where the number of values follows the end offsets.
         let index = self.buffer.len() - WORD - (self.total() - at) as usize * WORD;
         read_word(&self.buffer, index) as usize
     }
@@ -280,6 +281,7 @@ impl Default for Values {
 
 impl PartialEq for Values {
     fn eq(&self, other: &Self) -> bool {
+        // Slices of one buffer with the same start and length are equal: their bytes need no comparison.
         let whole = |buffer: &Bytes| (buffer.as_ptr(), buffer.len());
         let shared = whole(&self.buffer) == whole(&other.buffer) && self.from == other.from;
         self.len() == other.len()
