@@ -298,7 +298,7 @@ impl<P: Protocol, M: Into<P::Message>> TestCluster<P, M> {
                     self.inject(from, to, message);
                 }
                 (None, Some((_, id, timer))) => self.timeout(id, timer),
-                (None, None) => unreachable!("one of them is due"),
+                (None, None) => unreachable!("a message or a timer should be due"),
             }
         }
         self.now = end;

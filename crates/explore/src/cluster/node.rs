@@ -40,8 +40,8 @@ impl<P: Protocol> Default for CoreChecks<P> {
 ///
 /// Each step asserts the core's invariants and the rules that [`TestNode`] checks. If a core is flushed twice
 /// without an input in between, the second flush must do nothing, except writes that
-/// [`CoreChecks::may_repeat`] permits, and messages that accompany them. The only [fatal error](FatalError) that a core may report is
-/// [`FatalError::Contradicted`].
+/// [`CoreChecks::may_repeat`] permits, and messages that accompany them. The only [fatal error](FatalError)
+/// that a core may report is [`FatalError::Contradicted`].
 #[derive(Clone, Debug)]
 pub struct ClusterNode<P: Protocol> {
     node: TestNode<P>,
