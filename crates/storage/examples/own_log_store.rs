@@ -1,7 +1,7 @@
-//! A log store of your own: a log in a map, tested with the conformance suite.
+//! Your own log store: a log in a map, tested with the conformance suite.
 //!
-//! The contract is `load`, `commit` and a boot identifier. `load` may return any journal that results in
-//! the same log, so the simplest store keeps the log slot by slot and returns one `Put` a slot:
+//! A store implements `load`, `commit` and `boot_id`. `load` may return any journal that results in the
+//! same log, so the simplest store has one entry per slot and returns one `Put` for each:
 //!
 //! ```text
 //! cargo run -p synod-storage --example own_log_store
@@ -13,7 +13,7 @@ use synod_storage::conformance::{self, Fixture};
 use synod_storage::{Batch, BootId, LogOp, LogStore, StorageError, StoredGroup, StoredRun};
 use synod_types::{GroupId, Incarnation, Slot};
 
-/// Content that outlives the process. A real store would use a file, a table or a bucket.
+/// Content that outlives the process. A real store would use a file, a database table or a bucket.
 #[derive(Default)]
 struct Table {
     boots: u64,
@@ -28,6 +28,7 @@ struct OwnLog {
 impl OwnLog {
     fn open(table: &Arc<Mutex<Table>>) -> Self {
         let mut content = table.lock().expect("no writer has panicked");
+        // A real store makes the boot count durable here: two processes must never share one.
         content.boots += 1;
         let boot_id = BootId { incarnation: Incarnation(1), boot: content.boots };
         Self { table: Arc::clone(table), boot_id }
@@ -62,6 +63,7 @@ impl LogStore for OwnLog {
                     }
                 }
                 LogOp::TruncateFrom(from) => drop(slots.split_off(from)),
+                // Only the slots that the base covers go: the later ones are still needed.
                 LogOp::Compact { through, base } => {
                     *slots = slots.split_off(&through.next());
                     stored.base = Some((*through, base.clone()));
@@ -72,7 +74,7 @@ impl LogStore for OwnLog {
     }
 }
 
-/// The disk of the suite: the table outlives the store.
+/// Fixture of the suite: the table outlives the store.
 struct Disk(Arc<Mutex<Table>>);
 
 impl Fixture for Disk {
@@ -83,6 +85,7 @@ impl Fixture for Disk {
     }
 
     fn crash(&mut self, store: OwnLog) {
+        // Every commit is in the table when it returns, so a crash loses nothing.
         drop(store);
     }
 }

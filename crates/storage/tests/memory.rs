@@ -1,4 +1,4 @@
-//! The stores in memory pass the conformance suites.
+//! Conformance tests of the stores in memory.
 
 use proptest::prelude::*;
 use synod_storage::conformance::{self, Fixture};
@@ -19,9 +19,10 @@ impl Fixture for Log {
     }
 }
 
-/// Each crash keeps one unsynced batch more than the one before: from none to all.
+/// Fixture whose crashes keep a growing number of unsynced batches, from none to all.
 struct State {
     disk: MemoryDisk,
+    /// Number of crashes so far, plus a start value.
     crashes: usize,
 }
 
@@ -43,12 +44,13 @@ fn disk() -> MemoryDisk {
 }
 
 #[test]
-fn log_passes_the_suite() {
+fn memory_log_passes_the_conformance_suite() {
     conformance::log_store(|| Log(disk()));
 }
 
 #[test]
-fn state_passes_the_suite() {
+fn memory_state_passes_the_conformance_suite() {
+    // Different start values, so that each case of the suite sees different crashes.
     for crashes in 0..4 {
         conformance::state_store(|| State { disk: disk(), crashes });
     }
@@ -62,12 +64,12 @@ proptest! {
     #![proptest_config(cases())]
 
     #[test]
-    fn log_agrees_with_the_reference_on_any_script(bytes in any::<Vec<u8>>()) {
+    fn memory_log_equals_the_model_for_any_script(bytes in any::<Vec<u8>>()) {
         conformance::check_log(Log(disk()), &conformance::log_steps(&bytes));
     }
 
     #[test]
-    fn state_agrees_with_the_reference_on_any_script(
+    fn memory_state_equals_the_model_for_any_script(
         bytes in any::<Vec<u8>>(),
         crashes in 0_usize..4,
     ) {

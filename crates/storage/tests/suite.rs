@@ -1,4 +1,4 @@
-//! The conformance suites reject stores that break a rule.
+//! Tests of the conformance suites: each must reject a store with a planted fault.
 
 use bytes::Bytes;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,7 +10,7 @@ use synod_storage::{
 };
 use synod_types::{Change, Changes, GroupId, Incarnation};
 
-/// The rule that a log store breaks.
+/// Planted fault of a log store.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum LogFault {
     None,
@@ -20,7 +20,7 @@ enum LogFault {
     MixesGroups,
     CompactsOneTooMany,
     KeepsTheFirstHardState,
-    KeepsTheOldStamp,
+    DropsStamps,
     RepeatsItsBootCount,
     WritesOnlyAtTheNextCommit,
 }
@@ -28,12 +28,13 @@ enum LogFault {
 struct FaultyLog {
     inner: MemoryLog,
     fault: LogFault,
-    late: Batch,
-    hard: bool,
+    /// Batch of the previous commit, if the fault delays writes.
+    delayed: Batch,
+    has_hard_state: bool,
 }
 
 impl FaultyLog {
-    fn spoil(&mut self, batch: &Batch) -> Batch {
+    fn apply_fault(&mut self, batch: &Batch) -> Batch {
         let mut ops = batch.ops.clone();
         match self.fault {
             LogFault::IgnoresTruncations => {
@@ -41,11 +42,12 @@ impl FaultyLog {
             }
             LogFault::LosesTheLastOperation => drop(ops.pop()),
             LogFault::ReversesABatch => ops.reverse(),
+            // As in a store that has only the lowest byte of the group in its keys.
             LogFault::MixesGroups => ops.iter_mut().for_each(|(group, _)| group.0 %= 256),
             LogFault::KeepsTheFirstHardState => {
-                let known = self.hard;
-                ops.retain(|(_, op)| !(known && matches!(op, LogOp::HardState(_))));
-                self.hard |= ops.iter().any(|(_, op)| matches!(op, LogOp::HardState(_)));
+                let has_one = self.has_hard_state;
+                ops.retain(|(_, op)| !(has_one && matches!(op, LogOp::HardState(_))));
+                self.has_hard_state |= ops.iter().any(|(_, op)| matches!(op, LogOp::HardState(_)));
             }
             _ => {}
         }
@@ -54,7 +56,7 @@ impl FaultyLog {
                 LogOp::Compact { through, .. } if self.fault == LogFault::CompactsOneTooMany => {
                     *through = through.next();
                 }
-                LogOp::Put(run) if self.fault == LogFault::KeepsTheOldStamp => {
+                LogOp::Put(run) if self.fault == LogFault::DropsStamps => {
                     *run = StoredRun { stamp: Bytes::new(), ..run.clone() };
                 }
                 _ => {}
@@ -78,9 +80,9 @@ impl LogStore for FaultyLog {
     }
 
     fn commit(&mut self, batch: &Batch) -> Result<(), StorageError> {
-        let mut batch = self.spoil(batch);
+        let mut batch = self.apply_fault(batch);
         if self.fault == LogFault::WritesOnlyAtTheNextCommit {
-            std::mem::swap(&mut batch, &mut self.late);
+            std::mem::swap(&mut batch, &mut self.delayed);
         }
         self.inner.commit(&batch)
     }
@@ -92,8 +94,8 @@ impl Fixture for LogFixture {
     type Store = FaultyLog;
 
     fn open(&mut self) -> FaultyLog {
-        let (inner, late) = (self.0.open_log(), Batch::default());
-        FaultyLog { inner, fault: self.1, late, hard: false }
+        let (inner, delayed) = (self.0.open_log(), Batch::default());
+        FaultyLog { inner, fault: self.1, delayed, has_hard_state: false }
     }
 
     fn crash(&mut self, _: FaultyLog) {
@@ -101,15 +103,15 @@ impl Fixture for LogFixture {
     }
 }
 
-/// The rule that a state store breaks.
+/// Planted fault of a state store.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum StateFault {
     None,
     IgnoresDeletes,
     ReversesABatch,
-    CutsABatch,
+    SplitsABatch,
     IgnoresSyncs,
-    IncludesTheEnd,
+    IncludesTheUpperBound,
     LosesEmptyValues,
     ViewsFollowWrites,
     ReadersAreViews,
@@ -120,8 +122,9 @@ struct FaultyState {
     fault: StateFault,
 }
 
-/// Reads a store, or a view of it.
+/// Reader of a store or of a view.
 struct FaultyReader {
+    /// Source of the reads.
     inner: Arc<dyn StoreView>,
     state: Arc<dyn StoreReader>,
     fault: StateFault,
@@ -145,7 +148,8 @@ impl StoreView for FaultyReader {
     fn range<'a>(&'a self, from: &[u8], to: Option<&[u8]>) -> StoreEntries<'a> {
         let to = to.map(<[u8]>::to_vec);
         let to = to.map(|mut to| {
-            if self.fault == StateFault::IncludesTheEnd {
+            if self.fault == StateFault::IncludesTheUpperBound {
+                // The next key in the order of bytes.
                 to.push(0);
             }
             to
@@ -168,7 +172,7 @@ fn changes<'a>(list: impl IntoIterator<Item = &'a Change>) -> Changes {
 impl StateStore for FaultyState {
     fn write(&mut self, batch: &Changes) -> Result<(), StorageError> {
         let list = batch.as_slice();
-        let spoilt = match self.fault {
+        let written = match self.fault {
             StateFault::IgnoresDeletes => {
                 changes(list.iter().filter(|change| matches!(change, Change::Put(..))))
             }
@@ -177,14 +181,14 @@ impl StateStore for FaultyState {
                 list.iter()
                     .filter(|change| !matches!(change, Change::Put(_, value) if value.is_empty())),
             ),
-            StateFault::CutsABatch => {
-                let (early, late) = list.split_at(list.len() / 2);
-                self.inner.write(&changes(early))?;
-                changes(late)
+            StateFault::SplitsABatch => {
+                let (first, second) = list.split_at(list.len() / 2);
+                self.inner.write(&changes(first))?;
+                changes(second)
             }
             _ => batch.clone(),
         };
-        self.inner.write(&spoilt)
+        self.inner.write(&written)
     }
 
     fn sync(&mut self) -> Result<(), StorageError> {
@@ -214,6 +218,7 @@ impl Fixture for StateFixture {
     }
 
     fn crash(&mut self, _: FaultyState) {
+        // Half of the batches: enough to lose synced ones if syncs are ignored, and to split one.
         self.disk.crash(self.disk.unsynced() / 2);
     }
 }
@@ -227,9 +232,9 @@ fn passes(suite: impl FnOnce()) -> bool {
 }
 
 #[test]
-fn log_store_that_breaks_a_rule_is_rejected() {
+fn log_store_that_violates_a_rule_is_rejected() {
     let passes = |fault| passes(|| conformance::log_store(|| LogFixture(disk(), fault)));
-    assert!(passes(LogFault::None), "the wrapper itself breaks no rule");
+    assert!(passes(LogFault::None), "the wrapper without a fault is rejected");
     for fault in [
         LogFault::IgnoresTruncations,
         LogFault::LosesTheLastOperation,
@@ -237,29 +242,29 @@ fn log_store_that_breaks_a_rule_is_rejected() {
         LogFault::MixesGroups,
         LogFault::CompactsOneTooMany,
         LogFault::KeepsTheFirstHardState,
-        LogFault::KeepsTheOldStamp,
+        LogFault::DropsStamps,
         LogFault::RepeatsItsBootCount,
         LogFault::WritesOnlyAtTheNextCommit,
     ] {
-        assert!(!passes(fault), "{fault:?} is not caught");
+        assert!(!passes(fault), "{fault:?} is not detected");
     }
 }
 
 #[test]
-fn state_store_that_breaks_a_rule_is_rejected() {
+fn state_store_that_violates_a_rule_is_rejected() {
     let passes =
         |fault| passes(|| conformance::state_store(|| StateFixture { disk: disk(), fault }));
-    assert!(passes(StateFault::None), "the wrapper itself breaks no rule");
+    assert!(passes(StateFault::None), "the wrapper without a fault is rejected");
     for fault in [
         StateFault::IgnoresDeletes,
         StateFault::ReversesABatch,
-        StateFault::CutsABatch,
+        StateFault::SplitsABatch,
         StateFault::IgnoresSyncs,
-        StateFault::IncludesTheEnd,
+        StateFault::IncludesTheUpperBound,
         StateFault::LosesEmptyValues,
         StateFault::ViewsFollowWrites,
         StateFault::ReadersAreViews,
     ] {
-        assert!(!passes(fault), "{fault:?} is not caught");
+        assert!(!passes(fault), "{fault:?} is not detected");
     }
 }

@@ -1,8 +1,7 @@
-//! Conformance suites for stores: the ones of this crate and your own.
+//! Conformance suites for the stores of this crate and for your own.
 //!
-//! Implement a [`Fixture`] that opens your store, then call [`log_store`] or
-//! [`state_store`] from a test. The suite panics with the rule that a store breaks and
-//! the content that it found.
+//! Implement a [`Fixture`] that opens your store, then call [`log_store`] or [`state_store`] from a test.
+//! The suite panics if the store violates a rule; the message states the rule and the content found.
 //!
 //! ```
 //! use synod_storage::conformance::{self, Fixture};
@@ -26,8 +25,8 @@
 //! conformance::log_store(|| Memory(MemoryDisk::new(Incarnation(7))));
 //! ```
 //!
-//! For property tests and fuzzers, [`log_steps`] and [`state_steps`] turn any bytes into a valid script,
-//! and [`check_log`] and [`check_state`] run it against a reference.
+//! For property tests and fuzzers, [`log_steps`] and [`state_steps`] convert any bytes to a valid script.
+//! [`check_log`] and [`check_state`] run the script on a store and compare it with a reference model.
 
 mod log;
 mod model;
@@ -44,20 +43,22 @@ pub trait Fixture {
     /// Store under test.
     type Store;
 
-    /// Opens the store, which is empty the first time. The store of the previous call was dropped, or
-    /// passed to [`crash`](Self::crash).
+    /// Opens the store, which is empty the first time. The previous store was dropped or passed to
+    /// [`crash`](Self::crash) before.
     fn open(&mut self) -> Self::Store;
 
-    /// Ends the store in the manner of a power loss, as far as the fixture can: data that is not durable
-    /// may be lost, and nothing is cleaned up.
+    /// Stops the store like a power loss, as far as the fixture can simulate one: data that is not durable
+    /// may be lost, and the store must not flush or clean up.
     fn crash(&mut self, store: Self::Store);
 }
 
-/// The number of generated scripts that the suites run, and their length in bytes.
+/// Number of generated scripts that each suite runs.
 const SCRIPTS: u64 = 24;
+/// Number of random bytes from which a script is generated.
 const SCRIPT_BYTES: usize = 600;
 
-/// Returns pseudo-random bytes, the same for a seed on every machine (SplitMix64).
+/// Returns pseudo-random bytes (SplitMix64). A seed has the same bytes on every machine, so that failures
+/// are reproducible.
 fn random_bytes(seed: u64) -> Vec<u8> {
     let mut state = seed;
     let mut bytes = Vec::with_capacity(SCRIPT_BYTES + 8);

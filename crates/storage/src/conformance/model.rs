@@ -1,18 +1,18 @@
-//! The reference model of a log, slot by slot.
+//! Reference model of a log: a map from slots to values.
 
 use crate::{Batch, LogOp, LogStore, StoredGroup};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use synod_types::{GroupId, Slot, Value};
 
-/// Log slot by slot, with the stamp and the value of each.
+/// Stamp and value of each slot of a log.
 pub type Slots = BTreeMap<Slot, (Bytes, Value)>;
 
-/// Returns the log after the base that results from a journal. Two stores may represent the same log by
-/// different journals: flattened they are equal.
+/// Applies a journal and returns the resulting slots after the base. Stores may represent the same log by
+/// different journals; the flattened logs are equal.
 ///
 /// # Panics
-/// If the journal holds anything but `Put` and `TruncateFrom`.
+/// If the journal contains operations other than `Put` and `TruncateFrom`.
 #[must_use]
 pub fn flatten(saved: &StoredGroup) -> Slots {
     let mut slots = Slots::new();
@@ -31,11 +31,11 @@ fn apply_op(slots: &mut Slots, op: &LogOp) {
             }
         }
         LogOp::TruncateFrom(from) => drop(slots.split_off(from)),
-        other => panic!("a journal holds no {other:?}"),
+        other => panic!("not an operation of a journal: {other:?}"),
     }
 }
 
-/// The required content of a store.
+/// Required content of a log store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct LogModel {
     groups: BTreeMap<GroupId, GroupModel>,
@@ -63,7 +63,7 @@ impl LogModel {
         }
     }
 
-    /// Compares the store with the model: every group that was written, and one that was not.
+    /// Compares the store with the model: every group that was written, and one that was never written.
     pub(super) fn check(&self, store: &mut impl LogStore, when: &str) {
         for (&id, group) in &self.groups {
             let saved = load(store, id, when);
@@ -72,10 +72,10 @@ impl LogModel {
                 hard_state: saved.hard_state,
                 base: saved.base,
             };
-            assert_eq!(found, *group, "{when}: group {id} is not what was committed");
+            assert_eq!(found, *group, "{when}: group {id} differs from the committed content");
         }
-        let never = GroupId(u64::MAX);
-        assert_eq!(load(store, never, when), StoredGroup::default(), "{when}: an unwritten group");
+        let unwritten = load(store, GroupId(u64::MAX), when);
+        assert_eq!(unwritten, StoredGroup::default(), "{when}: a group that was never written");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Scripts from bytes: every byte string is a valid script, so that shrinking keeps them valid.
+//! Scripts decoded from bytes. Every byte string is a valid script, so that a shrunk one is valid, too.
 
 use crate::{Batch, LogOp, StoredRun};
 use bytes::Bytes;
@@ -29,19 +29,20 @@ pub enum StateStep {
     Crash,
 }
 
-/// Returns a script for a log store: batches of several operations on three groups, with bases that
-/// only rise and no writes at or below them. It takes six bytes an operation.
+/// Decodes a script for a log store: batches of several operations on three groups. Bases only rise, and
+/// no slot at or below the base is written. Each operation takes six bytes.
 #[must_use]
 pub fn log_steps(bytes: &[u8]) -> Vec<LogStep> {
     let mut steps = Vec::new();
     let mut batch = Batch::default();
     let mut bases: BTreeMap<GroupId, Slot> = BTreeMap::new();
     for (serial, chunk) in bytes.chunks_exact(6).enumerate() {
-        let what = chunk[0] % 16;
-        if what < 6 && !batch.is_empty() {
+        let kind = chunk[0] % 16;
+        // A batch ends before every restart and crash, and before about 30 % of the operations.
+        if kind < 6 && !batch.is_empty() {
             steps.push(LogStep::Commit(std::mem::take(&mut batch)));
         }
-        match what {
+        match kind {
             0 => steps.push(LogStep::Restart),
             1 => steps.push(LogStep::Crash),
             _ => {
@@ -59,12 +60,13 @@ pub fn log_steps(bytes: &[u8]) -> Vec<LogStep> {
 
 fn log_op(base: &mut Slot, serial: usize, bytes: &[u8]) -> LogOp {
     let at = base.plus(1 + usize::from(bytes[1] % 24));
-    let mark = || Bytes::from(serial.to_string());
+    // Unique content, so that a stale one is noticed.
+    let content = || Bytes::from(serial.to_string());
     match bytes[0] % 8 {
-        0 => LogOp::HardState(mark()),
+        0 => LogOp::HardState(content()),
         1 => {
             *base = base.plus(usize::from(bytes[1] % 12));
-            LogOp::Compact { through: *base, base: mark() }
+            LogOp::Compact { through: *base, base: content() }
         }
         2 => LogOp::TruncateFrom(at),
         _ => {
@@ -82,23 +84,23 @@ fn value(serial: usize, at: usize) -> Value {
     if at == 1 { Value::Noop } else { Value::Command(format!("{serial}.{at}").into()) }
 }
 
-/// Returns a script for a state store over a few short keys, including the empty one. It takes four
-/// bytes a change.
+/// Decodes a script for a state store, with a few short keys, including the empty one. Each change takes
+/// four bytes.
 #[must_use]
 pub fn state_steps(bytes: &[u8]) -> Vec<StateStep> {
     let mut steps = Vec::new();
     let mut changes = Changes::new();
     for (serial, chunk) in bytes.chunks_exact(4).enumerate() {
-        let what = chunk[0] % 16;
-        if what < 8 && !changes.is_empty() {
+        let kind = chunk[0] % 16;
+        if kind < 8 && !changes.is_empty() {
             steps.push(StateStep::Write(std::mem::take(&mut changes)));
         }
-        match what {
+        match kind {
             0 => steps.push(StateStep::Restart),
             1 => steps.push(StateStep::Crash),
             2 => steps.push(StateStep::Sync),
             _ if chunk[3] % 4 == 0 => changes.delete(key(chunk)),
-            // Every third value is empty: a key with an empty value exists.
+            // Every third value is empty: a key with an empty value must not count as deleted.
             _ if serial % 3 == 0 => changes.put(key(chunk), Bytes::new()),
             _ => changes.put(key(chunk), serial.to_string()),
         }
@@ -110,6 +112,7 @@ pub fn state_steps(bytes: &[u8]) -> Vec<StateStep> {
 }
 
 fn key(chunk: &[u8]) -> Vec<u8> {
+    // The lowest and the highest byte are the boundary cases of ranges and prefixes.
     const LETTERS: [u8; 4] = [0, b'a', b'b', 0xFF];
     let letters = [chunk[1] & 3, (chunk[1] >> 2) & 3, (chunk[1] >> 4) & 3];
     letters[..usize::from(chunk[2] & 3)].iter().map(|at| LETTERS[usize::from(*at)]).collect()
@@ -121,7 +124,7 @@ mod tests {
     use crate::conformance::random_bytes;
 
     #[test]
-    fn scripts_use_every_kind_of_step() {
+    fn log_scripts_contain_every_kind_of_step_and_operation() {
         let steps = log_steps(&random_bytes(1));
         let count = |is: fn(&LogStep) -> bool| steps.iter().filter(|step| is(step)).count();
         assert!(count(|step| matches!(step, LogStep::Commit(_))) > 5);

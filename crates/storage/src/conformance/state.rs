@@ -1,4 +1,4 @@
-//! The conformance suite of state stores.
+//! Conformance suite of state stores.
 
 use super::{Fixture, SCRIPTS, StateStep, random_bytes, state_steps};
 use crate::{StateStore, StoreView};
@@ -14,7 +14,7 @@ type Map = BTreeMap<Bytes, Bytes>;
 /// Runs the conformance suite of state stores, each case on a new fixture.
 ///
 /// # Panics
-/// If the store breaks a rule.
+/// If the store violates a rule.
 pub fn state_store<F>(mut fixture: impl FnMut() -> F)
 where
     F: Fixture<Store: StateStore>,
@@ -22,7 +22,7 @@ where
     keys_are_ordered_bytes(fixture());
     batch_is_applied_in_order(fixture());
     view_does_not_change(fixture());
-    view_is_read_on_another_thread_while_the_store_is_written(fixture());
+    view_is_consistent_on_another_thread_during_writes(fixture());
     view_outlives_its_store(fixture());
     synced_batches_survive_a_crash(fixture());
     crash_keeps_a_prefix_of_whole_batches(fixture());
@@ -31,23 +31,23 @@ where
     }
 }
 
-/// Runs a script and compares the store with a reference after every step.
+/// Runs a script and compares the store with a reference model after every step.
 ///
 /// # Panics
-/// If the store breaks a rule.
+/// If the store violates a rule.
 pub fn check_state<F>(mut fixture: F, steps: &[StateStep])
 where
     F: Fixture<Store: StateStore>,
 {
     let mut store = fixture.open();
-    // The states that a crash may leave: at the last sync, and after each batch since. The last is the
-    // present state.
+    // The states that a crash may leave: the state at the last sync, and the state after each batch since
+    // then. The last element is the current state.
     let mut history = vec![Map::new()];
     let mut earlier = None;
     for (at, step) in steps.iter().enumerate() {
         let when = format!("step {at}, {step:?}");
         if matches!(step, StateStep::Restart | StateStep::Crash) {
-            // A view keeps the store open.
+            // A view keeps the store open, so it is dropped before the next open.
             earlier = None;
         }
         match step {
@@ -64,30 +64,30 @@ where
             StateStep::Restart => {
                 drop(store);
                 store = fixture.open();
-                history = vec![survivor(&store, &history, &when)];
+                history = vec![recovered(&store, &history, &when)];
             }
             StateStep::Crash => {
                 fixture.crash(store);
                 store = fixture.open();
-                history = vec![survivor(&store, &history, &when)];
+                history = vec![recovered(&store, &history, &when)];
             }
         }
-        let present = history[history.len() - 1].clone();
-        check(&*store.reader(), &present, &when);
+        let current = history[history.len() - 1].clone();
+        check(&*store.reader(), &current, &when);
         let view = view(&store, &when);
-        check(&*view, &present, &format!("{when}, in a view"));
-        if let Some((view, expected)) = earlier.replace((view, present)) {
-            check(&*view, &expected, &format!("{when}, in a view from before"));
+        check(&*view, &current, &format!("{when}, in a view"));
+        if let Some((view, expected)) = earlier.replace((view, current)) {
+            check(&*view, &expected, &format!("{when}, in the view of the previous step"));
         }
     }
 }
 
-/// Returns the state after a crash, which must be one of the permitted ones.
-fn survivor(store: &impl StateStore, history: &[Map], when: &str) -> Map {
+/// Returns the state after a crash, and checks that it is one of the permitted states.
+fn recovered(store: &impl StateStore, history: &[Map], when: &str) -> Map {
     let found = entries(&*store.reader(), b"", None, when).into_iter().collect();
     assert!(
         history.contains(&found),
-        "{when}: {found:?} is the state after none of the batches since the last sync: {history:?}"
+        "{when}: {found:?} is not the state at the last sync or after a later batch: {history:?}"
     );
     found
 }
@@ -164,7 +164,7 @@ fn batch_is_applied_in_order<F: Fixture<Store: StateStore>>(mut fixture: F) {
     changes.append(&mut puts(&[("c", "3")]));
     write(&mut store, &changes);
     let expected = Map::from([("a".into(), "2".into()), ("c".into(), "3".into())]);
-    check(&*store.reader(), &expected, "later changes of a batch win");
+    check(&*store.reader(), &expected, "the last change of a key in a batch wins");
 }
 
 fn view_does_not_change<F: Fixture<Store: StateStore>>(mut fixture: F) {
@@ -172,9 +172,9 @@ fn view_does_not_change<F: Fixture<Store: StateStore>>(mut fixture: F) {
     write(&mut store, &puts(&[("a", "1"), ("b", "1")]));
     let before = Map::from([("a".into(), "1".into()), ("b".into(), "1".into())]);
     let (reader, view) = (store.reader(), view(&store, "after a write"));
-    // Two ranges at once, one of them half read: ranges of a view are independent.
+    // A second range is read while the first is half read: ranges of a view are independent.
     let mut first = view.range(b"", None);
-    assert!(first.next().is_some(), "a range over two keys");
+    assert!(first.next().is_some(), "a range over two keys is empty");
     check(&*view, &before, "a view");
     assert_eq!(first.next().transpose().expect("an entry"), Some(("b".into(), "1".into())));
     write(&mut store, &puts(&[("a", "2"), ("c", "1")]));
@@ -183,11 +183,11 @@ fn view_does_not_change<F: Fixture<Store: StateStore>>(mut fixture: F) {
     check(&*view, &before, "a view after a sync");
     let mut after = before;
     apply(&mut after, &puts(&[("a", "2"), ("c", "1")]));
-    check(&*reader, &after, "a reader shows what was written after it was taken");
+    check(&*reader, &after, "a reader returns later writes");
     check(&*reader.view().expect("a view"), &after, "a later view");
 }
 
-fn view_is_read_on_another_thread_while_the_store_is_written<F>(mut fixture: F)
+fn view_is_consistent_on_another_thread_during_writes<F>(mut fixture: F)
 where
     F: Fixture<Store: StateStore>,
 {
@@ -195,14 +195,14 @@ where
     write(&mut store, &puts(&[("a", "0"), ("b", "0")]));
     let before = Map::from([("a".into(), "0".into()), ("b".into(), "0".into())]);
     let (reader, view) = (store.reader(), view(&store, "after a write"));
-    let ended = AtomicBool::new(false);
+    let written = AtomicBool::new(false);
     thread::scope(|scope| {
         let read = || {
-            while !ended.load(Ordering::Acquire) {
-                check(&*view, &before, "a view while the store is written");
-                let now = reader.view().expect("a view");
-                let values = [b"a", b"b"].map(|key| now.get(key).expect("a read"));
-                assert_eq!(values[0], values[1], "a view shows all of a batch or nothing");
+            while !written.load(Ordering::Acquire) {
+                check(&*view, &before, "a view during writes");
+                let latest = reader.view().expect("a view");
+                let values = [b"a", b"b"].map(|key| latest.get(key).expect("a read"));
+                assert_eq!(values[0], values[1], "a view contains a part of a batch");
             }
         };
         let reading = scope.spawn(read);
@@ -210,8 +210,8 @@ where
             write(&mut store, &puts(&[("a", round), ("b", round), ("c", round)]));
             store.sync().expect("a sync");
         }
-        ended.store(true, Ordering::Release);
-        reading.join().expect("the reading thread fails");
+        written.store(true, Ordering::Release);
+        reading.join().expect("the reading thread panicked");
     });
 }
 
@@ -229,7 +229,7 @@ fn view_outlives_its_store<F: Fixture<Store: StateStore>>(mut fixture: F) {
 
 fn synced_batches_survive_a_crash<F: Fixture<Store: StateStore>>(mut fixture: F) {
     let mut store = fixture.open();
-    store.sync().expect("a sync of nothing");
+    store.sync().expect("a sync without writes");
     write(&mut store, &puts(&[("a", "1"), ("b", "1")]));
     let mut delete = Changes::new();
     delete.delete("a");
@@ -237,8 +237,8 @@ fn synced_batches_survive_a_crash<F: Fixture<Store: StateStore>>(mut fixture: F)
     store.sync().expect("a sync");
     let expected = Map::from([("b".into(), "1".into())]);
     fixture.crash(store);
-    for what in ["synced batches survive a crash", "synced batches survive a restart"] {
-        check(&*fixture.open().reader(), &expected, what);
+    for rule in ["synced batches survive a crash", "synced batches survive a restart"] {
+        check(&*fixture.open().reader(), &expected, rule);
     }
 }
 
@@ -253,7 +253,7 @@ fn crash_keeps_a_prefix_of_whole_batches<F: Fixture<Store: StateStore>>(mut fixt
         history.push(next);
     }
     fixture.crash(store);
-    let left = survivor(&fixture.open(), &history, "a crash keeps whole batches, the oldest");
-    // The next start must find the same state.
-    check(&*fixture.open().reader(), &left, "the state found by a start is durable");
+    let kept = recovered(&fixture.open(), &history, "a crash keeps a prefix of whole batches");
+    // The next open must find the same state, because the node has acted on this one.
+    check(&*fixture.open().reader(), &kept, "the state found by an open is durable");
 }
