@@ -1,18 +1,21 @@
-//! Compaction of a group's journal: the part that is still needed.
+//! Compaction of a group's journal: selection of the operations that are still needed.
 
 use crate::LogOp;
 use std::collections::VecDeque;
 use synod_types::Slot;
 
-/// Index of one journal: the highest live slot of each operation.
+/// Index of one journal: the highest live slot of each operation. A slot of an operation is live until a
+/// later operation truncates it.
 ///
-/// Compaction removes a prefix of the journal. As long as the first operation has a live slot after
-/// the base, it stays with all that follow. Removing such a prefix changes no slot after the base: the
-/// slots that the removed operations wrote there were truncated later, and a truncation that remains
-/// has nothing to remove.
+/// Compaction removes the longest prefix of operations without a live slot after the base. All
+/// operations after the first one with such a slot stay. The removal changes no slot after the base:
+/// slots that the removed operations wrote there were truncated later, and a remaining truncation of
+/// them is a no-op.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CompactionIndex {
+    /// Sequence number of the oldest operation.
     first: u64,
+    /// Highest live slot of each operation, oldest operation first.
     last_live: VecDeque<Slot>,
 }
 
@@ -39,18 +42,20 @@ impl CompactionIndex {
             LogOp::TruncateFrom(from) => {
                 let end = from.prev();
                 self.last_live.iter_mut().for_each(|last| *last = end.min(*last));
+                // A truncation writes no slot, so it never keeps the journal from being compacted.
                 Slot::ZERO
             }
             LogOp::HardState(_) | LogOp::Compact { .. } => {
-                unreachable!("only slots go through the journal")
+                unreachable!("the journal has only puts and truncations")
             }
         };
         self.last_live.push_back(last);
     }
 
-    /// Removes the prefix of operations without a live slot after `through`. Afterwards
-    /// [`first`](Self::first) is the oldest that remains.
+    /// Removes the prefix of operations without a live slot after `through`, and raises
+    /// [`first`](Self::first) to the oldest remaining operation.
     pub(crate) fn compact(&mut self, through: Slot) {
+        // Only a prefix is removed, so that sequence numbers stay without gaps: a gap is damage.
         while self.last_live.front().is_some_and(|last| *last <= through) {
             self.last_live.pop_front();
             self.first += 1;
@@ -82,20 +87,20 @@ mod tests {
     }
 
     #[test]
-    fn operation_is_removed_with_its_last_live_slot() {
+    fn operation_is_removed_when_the_base_covers_its_last_live_slot() {
         let mut index = index_of(&[put(1, 4), put(5, 6), LogOp::TruncateFrom(Slot(7)), put(7, 1)]);
         index.compact(Slot(3));
         assert_eq!((index.first(), index.next()), (0, 4));
         index.compact(Slot(4));
         assert_eq!((index.first(), index.next()), (1, 4));
         index.compact(Slot(6));
-        assert_eq!((index.first(), index.next()), (3, 4), "7 to 10 were cut off: 5 and 6 decide");
+        assert_eq!((index.first(), index.next()), (3, 4), "only 5 and 6 of 5 to 10 were live");
         index.compact(Slot(7));
         assert_eq!((index.first(), index.next()), (4, 4));
     }
 
     #[test]
-    fn live_operation_keeps_all_later_ones() {
+    fn operation_with_a_live_slot_keeps_all_later_operations() {
         let mut index = index_of(&[put(5, 6), put(1, 2)]);
         index.compact(Slot(9));
         assert_eq!((index.first(), index.next()), (0, 2));

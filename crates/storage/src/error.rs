@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use synod_types::{ClusterId, NodeId};
 
-/// Error of a store. Each is final for this process: after a failed write the content of the disk is
-/// unknown, so the node must stop and must not retry.
+/// Error of a store. Every error is final for this process: after a failed write the content of the
+/// disk is unknown, so the node must stop and must not retry.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StorageError {
@@ -13,10 +13,10 @@ pub enum StorageError {
     Io {
         /// File or folder.
         path: PathBuf,
-        /// Message of the system.
+        /// Message of the operating system or the database.
         reason: String,
     },
-    /// The stored content is not the content that was written.
+    /// The stored content differs from the written content.
     #[error(
         "{path}: damaged: {reason}; do not start this node on it: restore the folder or \
          replace the node"
@@ -38,7 +38,7 @@ pub enum StorageError {
     /// The store belongs to another node or another cluster.
     #[error(
         "{path}: belongs to node {found_node} of cluster {found_cluster}, \
-         not to node {node} of cluster {cluster}"
+         not to node {node} of cluster {cluster}: check the node's configuration"
     )]
     WrongIdentity {
         /// Folder of the store.
@@ -47,15 +47,15 @@ pub enum StorageError {
         found_node: NodeId,
         /// Cluster that the store belongs to.
         found_cluster: ClusterId,
-        /// Node that opened the store.
+        /// Node that tried to open the store.
         node: NodeId,
-        /// Cluster of the node that opened the store.
+        /// Cluster of the node that tried to open the store.
         cluster: ClusterId,
     },
     /// The store was written by a newer version of Synod.
     #[error(
-        "{path}: written in format {found}, this program reads up to format {known}: \
-         run a newer version"
+        "{path}: written in format {found}, but this version of Synod supports formats up to \
+         {known}: start a newer version"
     )]
     TooNew {
         /// Folder of the store.

@@ -1,8 +1,8 @@
-//! Damage of a log below its contract, for simulators and tests.
+//! Corruption of stored log records, for simulators and tests.
 //!
-//! A [`MemoryDisk`] can export its log as records, in the form of every durable store of this crate.
-//! Damaged records that are put back pass through the checks of a real store, so that the effects of
-//! damage can be tested without a real disk.
+//! A [`MemoryDisk`] exports its log as records, in the encoding of the durable stores of this crate.
+//! A test corrupts the records and puts them back. The next load checks them as a RocksDB log
+//! does, so that the effects of damage are tested without a real disk.
 
 use crate::MemoryDisk;
 pub use crate::record_set::RecordSet;
@@ -13,8 +13,8 @@ pub fn log_records(disk: &MemoryDisk) -> RecordSet {
     disk.records()
 }
 
-/// Replaces the log of a disk by records. A load or a commit fails where they are damaged, and all
-/// open handles on the log become invalid.
+/// Replaces the log of a disk by records. Open handles on the log become invalid. Loads of a group with
+/// damaged records, and commits to it, fail.
 pub fn replace_log(disk: &MemoryDisk, records: RecordSet) {
     disk.replace(records);
 }

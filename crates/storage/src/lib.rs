@@ -1,11 +1,12 @@
 //! Storage of a replica's log and state: two traits, and an implementation of both in memory. The
 //! feature `rocksdb` adds one on RocksDB (`RocksLog`, `RocksState`).
 //!
-//! A [`LogStore`] commits atomic batches that are durable when [`commit`](LogStore::commit) returns. A
-//! [`StateStore`] holds ordered keys and may lag behind the log until it is
-//! [synced](StateStore::sync); other threads read it through a [`StoreReader`]. Both block, so the caller
-//! dedicates a thread to each. The crate is independent of the protocol: stamps, hard states and bases
-//! are bytes.
+//! - A [`LogStore`] commits atomic batches, which are durable when [`commit`](LogStore::commit) returns.
+//! - A [`StateStore`] holds ordered keys. It may lag behind the log until it is
+//!   [synced](StateStore::sync). Other threads read it through a [`StoreReader`].
+//!
+//! Calls on both block, so the caller dedicates a thread to each. The crate is independent of the
+//! protocol: it stores stamps, hard states and bases as opaque bytes.
 //!
 //! ```
 //! use synod_storage::{Batch, LogOp, LogStore, MemoryDisk, StoredRun, conformance};
@@ -33,17 +34,19 @@
 //! ```
 //!
 //! # After a power loss
-//! Only the last batch of a RocksDB log can be unsynced, because the next is written after its
-//! sync. If it is torn, it is dropped. Any other fault is damage, and the store is rejected with the
-//! file's name. A RocksDB state has no write-ahead log: a sync writes a table, the store opens at its
-//! last flush, and the log has the rest.
+//! Only the last batch of a RocksDB log can be unsynced, because each batch is written after the sync
+//! of the previous one. A torn last batch is dropped. Any other fault is damage: `open` or `load` fails
+//! with the name of the file. A RocksDB state has no write-ahead log: a sync writes a table, the store
+//! opens with the content of its last flush, and the node applies the rest from the log again.
 //!
-//! To test a store of your own, run the suite of [`conformance`] on it: see
-//! `examples/own_log_store.rs`. [`fault_injection`] damages a log in memory below its contract.
+//! # Testing
+//! To test your own store, run the suites of [`conformance`] on it: see `examples/own_log_store.rs`.
+//! [`fault_injection`] corrupts the records of a log in memory.
 //!
-//! Not provided on purpose: threads and queues (a writer merges batches with [`Batch::append`] and
-//! commits them in one call), transfer of snapshots (a state machine reads them from a
-//! [view](StoreReader::view)), and repair beyond a torn last batch.
+//! # Not supported
+//! - Threads and queues: a writer merges batches with [`Batch::append`] and commits them in one call.
+//! - Transfer of snapshots: a state machine reads them from a [view](StoreReader::view).
+//! - Repair, except that a torn last batch is dropped.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

@@ -1,4 +1,4 @@
-//! The log store: atomic, durable batches.
+//! The log store trait: atomic, durable batches.
 
 use crate::StorageError;
 use bytes::Bytes;
@@ -18,8 +18,8 @@ pub struct StoreIdentity {
 pub struct BootId {
     /// Random number of the store, drawn at its creation.
     pub incarnation: Incarnation,
-    /// Number of opens of the store, including this one. It is durable before `open` returns, so that no
-    /// two processes share one.
+    /// Number of opens of the store, including this one. It is durable before the open returns, so that
+    /// each process has its own.
     pub boot: u64,
 }
 
@@ -28,7 +28,7 @@ pub struct BootId {
 pub struct StoredRun {
     /// Slot of the first value.
     pub first: Slot,
-    /// Stamp of all slots. Opaque.
+    /// Stamp of all slots, opaque.
     pub stamp: Bytes,
     /// Values of the slots.
     pub values: Values,
@@ -37,18 +37,18 @@ pub struct StoredRun {
 /// Change of one group's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogOp {
-    /// Replaces the hard state. Opaque.
+    /// Replaces the hard state, which is opaque.
     HardState(Bytes),
-    /// Writes slots, and overwrites their content.
+    /// Writes slots and overwrites their previous content.
     Put(StoredRun),
     /// Removes this slot and all after it.
     TruncateFrom(Slot),
-    /// Replaces the base. Slots at or below `through` are not read again. The slots after it stay: if
-    /// they must go, the same batch holds a `TruncateFrom`.
+    /// Replaces the base and releases the slots up to `through`. Slots after it stay: to remove them,
+    /// the same batch contains a `TruncateFrom`.
     Compact {
         /// Last slot that the base covers.
         through: Slot,
-        /// Content of the base. Opaque.
+        /// Content of the base, opaque.
         base: Bytes,
     },
 }
@@ -84,7 +84,8 @@ impl Batch {
         self.ops.iter().map(|(_, op)| op.byte_len()).sum()
     }
 
-    /// Moves all changes of `later` to the end of this batch. A writer thread merges batches to save syncs.
+    /// Moves all changes of `later` to the end of this batch. A writer thread merges pending batches, so
+    /// that one sync makes all of them durable.
     pub fn append(&mut self, later: &mut Self) {
         self.ops.append(&mut later.ops);
     }
@@ -110,14 +111,14 @@ pub trait LogStore: Send {
     /// Reads one group. Returns an empty [`StoredGroup`] if it was never written.
     ///
     /// # Errors
-    /// If the content is not exactly what was written: a store never returns a truncated log without an
-    /// error, except that a crash may lose writes that were never reported as durable.
+    /// If the content differs from the committed content. A crash may lose only a batch whose
+    /// [`commit`](Self::commit) did not return; any other loss must be an error, because it could include a vote.
     fn load(&mut self, group: GroupId) -> Result<StoredGroup, StorageError>;
 
-    /// Writes a batch atomically. It is durable when this returns.
+    /// Writes a batch atomically. The batch is durable when this returns.
     ///
     /// # Errors
-    /// Any error is final: the content of the disk is unknown, so the node must stop.
+    /// Every error is final: the content of the disk is unknown afterwards, so the node must stop.
     fn commit(&mut self, batch: &Batch) -> Result<(), StorageError>;
 }
 
@@ -142,27 +143,27 @@ mod tests {
     }
 
     #[test]
-    fn merged_batch_has_the_effect_of_its_parts_in_order() {
+    fn merged_batch_equals_its_parts_in_order() {
         let parts = [batch(1, 1), batch(2, 1), batch(2, 2), batch(1, 3)];
-        let (one_by_one, merged) =
-            (MemoryDisk::new(Incarnation(1)), MemoryDisk::new(Incarnation(1)));
-        let mut log = one_by_one.open_log();
+        let (separate, merged) = (MemoryDisk::new(Incarnation(1)), MemoryDisk::new(Incarnation(1)));
+        let mut log = separate.open_log();
         let mut all = Batch::default();
         for part in &parts {
             log.commit(part).unwrap();
             let mut part = part.clone();
             all.append(&mut part);
-            assert!(part.is_empty(), "an appended batch is empty and keeps its capacity");
+            assert!(part.is_empty(), "append moves all changes");
         }
         merged.open_log().commit(&all).unwrap();
-        let (apart, together) = (saved(one_by_one.open_log()), saved(merged.open_log()));
-        assert_eq!(apart, together);
-        assert_eq!(together.hard_state.as_deref(), Some(&[3][..]));
-        assert_eq!(conformance::flatten(&together).len(), 1);
+        let (separate, merged) = (saved(separate.open_log()), saved(merged.open_log()));
+        assert_eq!(separate, merged);
+        assert_eq!(merged.hard_state.as_deref(), Some(&[3][..]));
+        // The last part truncates from slot 1 and writes one slot.
+        assert_eq!(conformance::flatten(&merged).len(), 1);
     }
 
     #[test]
-    fn empty_batch_adds_nothing_to_a_merged_one() {
+    fn appending_an_empty_batch_adds_nothing() {
         let mut all = Batch::default();
         all.append(&mut Batch::default());
         assert!(all.is_empty());

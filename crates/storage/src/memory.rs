@@ -1,4 +1,4 @@
-//! Stores in memory: for tests, simulators and nodes that may lose their data.
+//! Stores in memory, for tests, simulators and nodes that may lose their data.
 
 use crate::compaction::CompactionIndex;
 use crate::record_codec::Head;
@@ -14,11 +14,11 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use synod_types::{Change, Changes, GroupId, Incarnation, SharedMap, Slot};
 
-/// Disk of one node in memory. It outlives the stores opened on it, so that a test or a simulator
+/// Disk of one node, in memory. It outlives the stores opened on it, so that a test or a simulator
 /// can stop a node, [crash](Self::crash) its disk and restart the node.
 ///
-/// A clone is another handle on the same disk. Opening a store again is a restart: the handle that
-/// was opened before becomes invalid, and its writes fail.
+/// A clone is another handle on the same disk. Opening a store again models a restart: the previous
+/// handle becomes invalid, and its calls fail.
 #[derive(Clone, Debug)]
 pub struct MemoryDisk {
     shared: Arc<Mutex<Content>>,
@@ -27,19 +27,19 @@ pub struct MemoryDisk {
 #[derive(Debug)]
 struct Content {
     boot_id: BootId,
-    /// Incremented by every open and every crash: older handles on the log are invalid.
+    /// Number of the valid handle on the log, incremented by every open and every crash.
     log_handle: u64,
     groups: BTreeMap<GroupId, Group>,
     /// Records of the groups that are not loaded yet.
     records: RecordSet,
-    /// The same as `log_handle` for the state.
+    /// Number of the valid handle on the state, incremented like `log_handle`.
     state_handle: u64,
     state: SharedMap<Bytes>,
-    /// The undo of each batch that is not durable, oldest first.
+    /// Undo of each batch that is not durable, oldest batch first.
     undo: VecDeque<Undo>,
 }
 
-/// Keys with their previous values.
+/// Keys that a batch changed, with their previous values.
 type Undo = Vec<(Bytes, Option<Bytes>)>;
 
 #[derive(Debug, Default)]
@@ -51,7 +51,7 @@ struct Group {
 }
 
 impl MemoryDisk {
-    /// Creates an empty disk. A wiped disk is a new one with another incarnation.
+    /// Creates an empty disk. A wiped disk is modelled by a new one with another incarnation.
     #[must_use]
     pub fn new(incarnation: Incarnation) -> Self {
         let content = Content {
@@ -75,7 +75,7 @@ impl MemoryDisk {
         MemoryLog { disk: self.clone(), boot_id: content.boot_id, handle: content.log_handle }
     }
 
-    /// Opens the state. Its present content becomes durable.
+    /// Opens the state. Its current content becomes durable.
     #[must_use]
     pub fn open_state(&self) -> MemoryState {
         let mut content = self.lock();
@@ -84,8 +84,7 @@ impl MemoryDisk {
         MemoryState { disk: self.clone(), handle: content.state_handle }
     }
 
-    /// Returns the number of state batches that are not durable. A crash may lose any number of them, the
-    /// newest first.
+    /// Returns the number of state batches that are not durable. A crash loses the newest of them.
     #[must_use]
     pub fn unsynced(&self) -> usize {
         self.lock().undo.len()
@@ -99,6 +98,7 @@ impl MemoryDisk {
         content.state_handle += 1;
         let survive = keep.min(content.undo.len());
         let lost = content.undo.split_off(survive);
+        // Newest change first: a batch may write a key twice, and the oldest previous value must win.
         for (key, old) in lost.into_iter().rev().flat_map(|undo| undo.into_iter().rev()) {
             match old {
                 Some(value) => content.state.insert(key, value),
@@ -107,7 +107,7 @@ impl MemoryDisk {
         }
     }
 
-    /// Returns the log as records: see [`fault_injection`](crate::fault_injection).
+    /// Returns the log as records, for [`fault_injection`](crate::fault_injection).
     pub(crate) fn records(&self) -> RecordSet {
         let content = self.lock();
         let mut records = content.records.clone();
@@ -131,8 +131,8 @@ impl MemoryDisk {
         content.records = records;
     }
 
-    /// Ignores poisoning: a writer that panicked has stopped its node, so no other reader depends on a
-    /// partial change.
+    /// Locks the content and ignores poisoning: a writer that panicked has stopped its node, so no reader
+    /// depends on the partial change.
     fn lock(&self) -> MutexGuard<'_, Content> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -147,7 +147,7 @@ pub struct MemoryLog {
 }
 
 impl MemoryLog {
-    /// Creates an empty log on a disk of its own. To open it again, use a [`MemoryDisk`].
+    /// Creates an empty log on a new disk. To open it again, use [`disk`](Self::disk).
     #[must_use]
     pub fn new(incarnation: Incarnation) -> Self {
         MemoryDisk::new(incarnation).open_log()
@@ -176,6 +176,7 @@ impl LogStore for MemoryLog {
 
     fn commit(&mut self, batch: &Batch) -> Result<(), StorageError> {
         let mut content = self.content()?;
+        // All groups are loaded first: a damaged one must not leave a part of the batch applied.
         for (group, _) in &batch.ops {
             content.group(*group)?;
         }
@@ -212,8 +213,8 @@ impl Group {
     }
 }
 
-/// State store in memory. Until a [`sync`](StateStore::sync) it keeps an undo log, so that its
-/// [disk](MemoryDisk::crash) can crash: a state that is never synced grows.
+/// State store in memory. For [crashes](MemoryDisk::crash) it keeps an undo log, which grows until the
+/// next [`sync`](StateStore::sync).
 #[derive(Debug)]
 pub struct MemoryState {
     disk: MemoryDisk,
@@ -221,7 +222,7 @@ pub struct MemoryState {
 }
 
 impl MemoryState {
-    /// Creates an empty state on a disk of its own. To open it again, use a [`MemoryDisk`].
+    /// Creates an empty state on a new disk. To open it again, use [`disk`](Self::disk).
     #[must_use]
     pub fn new() -> Self {
         MemoryDisk::new(Incarnation(0)).open_state()
@@ -238,7 +239,7 @@ impl MemoryState {
         if content.state_handle == self.handle { Ok(content) } else { Err(stale_handle("state")) }
     }
 
-    /// Returns the first entry of a range, or `Ok(None)` at its end.
+    /// Returns the first entry of a range, or `Ok(None)` if the range is empty.
     fn first_in(
         &self,
         from: Bound<&[u8]>,
@@ -270,10 +271,10 @@ impl StoreView for MemoryState {
     }
 }
 
-/// Iterator with one look-up an entry: an iterator over the map itself would have to hold the lock.
+/// Iterator that looks up each entry separately, because an iterator over the map would keep the lock.
 struct Range<'a> {
     state: &'a MemoryState,
-    /// The lower bound of the next entry, or `None` at the end.
+    /// Lower bound of the next entry, or `None` after the last one.
     next: Option<Bound<Bytes>>,
     to: Option<Bytes>,
 }
@@ -282,6 +283,7 @@ impl Iterator for Range<'_> {
     type Item = Result<(Bytes, Bytes), StorageError>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        // An error ends the iteration, because `next` stays `None`.
         let from = self.next.take()?;
         let from = from.as_ref().map(AsRef::as_ref);
         let to = self.to.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
@@ -318,16 +320,16 @@ impl StateStore for MemoryState {
 }
 
 impl Content {
-    /// Returns a group of the log, loaded from the records if necessary.
+    /// Returns a group of the log. Decodes its records if it is not loaded yet.
     fn group(&mut self, id: GroupId) -> Result<&mut Group, StorageError> {
         match self.groups.entry(id) {
-            Entry::Occupied(known) => Ok(known.into_mut()),
-            Entry::Vacant(room) => {
+            Entry::Occupied(loaded) => Ok(loaded.into_mut()),
+            Entry::Vacant(vacant) => {
                 let (head, journal) = self.records.take_group(id)?;
                 let mut index = CompactionIndex::starting_at(head.first);
                 journal.iter().for_each(|op| index.push(op));
                 let (hard_state, base) = (head.hard_state, head.base);
-                Ok(room.insert(Group { hard_state, base, journal: journal.into(), index }))
+                Ok(vacant.insert(Group { hard_state, base, journal: journal.into(), index }))
             }
         }
     }
@@ -341,7 +343,7 @@ impl Content {
     }
 }
 
-/// The content at one point in time.
+/// State at one point in time. The map shares its nodes with the state until either changes.
 struct View(SharedMap<Bytes>);
 
 impl StoreView for View {
@@ -359,7 +361,7 @@ impl StoreView for View {
 fn stale_handle(what: &str) -> StorageError {
     StorageError::Io {
         path: format!("memory/{what}").into(),
-        reason: "this handle is from before a crash or a later open".into(),
+        reason: "the handle is invalid: the disk crashed, or the store was opened again".into(),
     }
 }
 
@@ -378,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn crash_keeps_exactly_the_given_prefix() {
+    fn crash_keeps_exactly_the_given_prefix_of_unsynced_batches() {
         for keep in 0..=4 {
             let disk = MemoryDisk::new(Incarnation(7));
             let mut state = disk.open_state();
@@ -401,7 +403,7 @@ mod tests {
                 _ => &[("b", "3")],
             };
             let found = all(&disk.open_state());
-            assert_eq!(disk.unsynced(), 0, "what an open finds is durable");
+            assert_eq!(disk.unsynced(), 0, "the content found by an open is durable");
             let expected: Vec<_> = expected
                 .iter()
                 .map(|(key, value)| (Bytes::from(*key), Bytes::from(*value)))

@@ -1,4 +1,6 @@
-//! The encoding of records: a version byte, postcard, and a checksum over the key and both.
+//! Encoding of records: a version byte, the record in postcard, and a CRC-32 over the key and both.
+//!
+//! The checksum covers the key, so that an intact record under another key is detected, too.
 
 use crate::{LogOp, StoredRun};
 use bytes::Bytes;
@@ -6,15 +8,16 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use synod_types::{ClusterId, GroupId, Incarnation, NodeId, Slot, Values};
 
-/// The newest format of folders and records that this program knows.
+/// Newest supported format of folders and records.
 pub(crate) const FORMAT: u32 = 1;
 
-/// The version byte of a record, which is the format it was written in.
+/// First byte of a record: the format in which it was written.
 const VERSION: u8 = FORMAT as u8;
 
+/// Size of a checksum in bytes.
 const CHECKSUM: usize = size_of::<u32>();
 
-/// The key of [`Meta`].
+/// Key of [`Meta`].
 #[cfg_attr(not(feature = "rocksdb"), allow(dead_code))]
 pub(crate) const META_KEY: &[u8] = b"m";
 
@@ -28,15 +31,15 @@ pub(crate) struct Meta {
     pub(crate) boot: u64,
 }
 
-/// Head of a group, rewritten with every batch. It is one small record, so that hard state, base and
-/// the journal's ends cannot contradict each other.
+/// Head of a group, rewritten with every batch of the group. Hard state, base and the bounds of the
+/// journal are one record, so that they cannot contradict each other.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Head {
     pub(crate) hard_state: Option<Bytes>,
     pub(crate) base: Option<(Slot, Bytes)>,
-    /// The sequence number of the journal's first operation.
+    /// Sequence number of the journal's first operation.
     pub(crate) first: u64,
-    /// The sequence number of the next operation.
+    /// Sequence number of the next operation.
     pub(crate) next: u64,
 }
 
@@ -48,10 +51,10 @@ pub(crate) enum Op {
 }
 
 impl Op {
-    /// Converts an operation of the journal. The buffers are shared.
+    /// Converts an operation of the journal. The buffers are shared, not copied.
     ///
     /// # Panics
-    /// If the operation does not go through the journal.
+    /// If the operation is a hard state or a base, which are stored in the head.
     pub(crate) fn of(op: &LogOp) -> Self {
         match op {
             LogOp::TruncateFrom(slot) => Self::TruncateFrom(*slot),
@@ -59,7 +62,7 @@ impl Op {
                 Self::Put { first: run.first, stamp: run.stamp.clone(), values: run.values.clone() }
             }
             LogOp::HardState(_) | LogOp::Compact { .. } => {
-                unreachable!("only slots go through the journal")
+                unreachable!("the journal has only puts and truncations")
             }
         }
     }
@@ -99,18 +102,19 @@ pub(crate) fn journal_end(group: GroupId) -> [u8; 18] {
 /// Reason why a record cannot be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BadRecord {
-    /// It is not the record that was written under this key.
+    /// The bytes differ from the record that was written under this key.
     Damaged,
-    /// It was written in a newer format.
+    /// The record was written in a newer format.
     TooNew(u32),
 }
 
-/// Encodes a record for `key` into `out` and replaces its content. Copies a buffer of values once.
+/// Encodes a record for `key` and replaces the content of `out` by it. Values are copied once.
 pub(crate) fn seal(key: &[u8], record: &impl Serialize, out: &mut Vec<u8>) {
     out.clear();
     out.push(VERSION);
+    // The buffer moves through postcard and back, so that a writer reuses its capacity.
     let mut bytes = postcard::to_extend(record, std::mem::take(out))
-        .expect("records hold no type that postcard cannot encode, and memory always extends");
+        .expect("postcard encodes every record type, and a vector always grows");
     let checksum = checksum(key, &bytes);
     bytes.extend_from_slice(&checksum.to_le_bytes());
     *out = bytes;
@@ -118,6 +122,7 @@ pub(crate) fn seal(key: &[u8], record: &impl Serialize, out: &mut Vec<u8>) {
 
 /// Decodes a record that [`seal`] encoded for the same key.
 pub(crate) fn unseal<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, BadRecord> {
+    // The checksum comes first: a flipped version byte is damage, not a newer format.
     let (body, stored) = value.split_last_chunk::<CHECKSUM>().ok_or(BadRecord::Damaged)?;
     if u32::from_le_bytes(*stored) != checksum(key, body) {
         return Err(BadRecord::Damaged);
@@ -129,6 +134,7 @@ pub(crate) fn unseal<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T,
         _ => return Err(BadRecord::Damaged),
     }
     match postcard::take_from_bytes(payload) {
+        // Trailing bytes are damage: `seal` writes none.
         Ok((record, [])) => Ok(record),
         _ => Err(BadRecord::Damaged),
     }
@@ -179,10 +185,10 @@ mod tests {
         (meta, head, put, Op::TruncateFrom(Slot(302)))
     }
 
-    /// Stores on disks must stay readable: change these bytes only together with [`FORMAT`].
+    /// Existing stores must stay readable: these bytes may change only together with [`FORMAT`].
     #[test]
-    fn records_keep_their_bytes() {
-        let (meta, head, put, cut) = sample();
+    fn record_encoding_does_not_change() {
+        let (meta, head, put, truncate) = sample();
         let group = GroupId(1);
         let key = op_key(group, 7);
         assert_eq!(hex(&key), "6a00000000000000010000000000000007");
@@ -193,10 +199,12 @@ mod tests {
             hex(&sealed(&key, &put)),
             "0100ad0201040f000178010000000300000002000000c56979a1"
         );
-        assert_eq!(hex(&sealed(&key, &cut)), "0101ae02255d59eb");
+        assert_eq!(hex(&sealed(&key, &truncate)), "0101ae02255d59eb");
     }
 
-    fn survives<T: Debug + PartialEq + Serialize + DeserializeOwned>(key: &[u8], record: &T) {
+    /// Checks that a record is decoded, and that each flipped bit, each truncation and another key are
+    /// detected.
+    fn check_record<T: Debug + PartialEq + Serialize + DeserializeOwned>(key: &[u8], record: &T) {
         let value = sealed(key, record);
         assert_eq!(unseal::<T>(key, &value).as_ref(), Ok(record));
         for at in 0..value.len() {
@@ -205,22 +213,23 @@ mod tests {
                 bad[at] ^= 1 << bit;
                 assert_eq!(unseal::<T>(key, &bad), Err(BadRecord::Damaged), "byte {at} bit {bit}");
             }
-            assert_eq!(unseal::<T>(key, &value[..at]), Err(BadRecord::Damaged), "cut at {at}");
+            let truncated = unseal::<T>(key, &value[..at]);
+            assert_eq!(truncated, Err(BadRecord::Damaged), "truncated at byte {at}");
         }
-        assert_eq!(unseal::<T>(b"elsewhere", &value), Err(BadRecord::Damaged), "misdirected");
+        assert_eq!(unseal::<T>(b"other key", &value), Err(BadRecord::Damaged), "under another key");
     }
 
     #[test]
-    fn every_flip_cut_and_misplaced_record_is_found() {
-        let (meta, head, put, cut) = sample();
-        survives(META_KEY, &meta);
-        survives(&head_key(GroupId(1)), &head);
-        survives(&op_key(GroupId(1), 7), &put);
-        survives(&op_key(GroupId(1), 8), &cut);
+    fn every_flip_truncation_and_misplaced_record_is_detected() {
+        let (meta, head, put, truncate) = sample();
+        check_record(META_KEY, &meta);
+        check_record(&head_key(GroupId(1)), &head);
+        check_record(&op_key(GroupId(1), 7), &put);
+        check_record(&op_key(GroupId(1), 8), &truncate);
     }
 
     #[test]
-    fn record_of_a_newer_version_is_reported_as_such() {
+    fn record_of_a_newer_format_is_reported_as_too_new() {
         let mut body = vec![VERSION + 1, 1, 2, 3];
         let sum = checksum(b"k", &body);
         body.extend_from_slice(&sum.to_le_bytes());

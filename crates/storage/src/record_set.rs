@@ -1,4 +1,4 @@
-//! A log as a set of records, and the checks of a log that is read.
+//! A log as a set of records, and the checks of the records that are read.
 
 use crate::record_codec::{
     BadRecord, FORMAT, Head, Op, head_key, journal_end, op_key, seal, unseal,
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use synod_types::GroupId;
 
-/// Records of a log: keys and bytes, in the form of every durable store of this crate.
+/// Records of a log by key, in the encoding of the durable stores of this crate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecordSet {
     map: BTreeMap<Vec<u8>, Vec<u8>>,
@@ -21,7 +21,7 @@ impl RecordSet {
         &self.map
     }
 
-    /// Returns the records by key, to damage them.
+    /// Returns the records by key, for corruption.
     pub fn as_map_mut(&mut self) -> &mut BTreeMap<Vec<u8>, Vec<u8>> {
         &mut self.map
     }
@@ -39,13 +39,14 @@ impl RecordSet {
         }
     }
 
-    /// Removes a group and returns it, if it passes the checks. A damaged group stays.
+    /// Removes a group and returns it. A group that fails the checks stays, so that later reads fail, too.
     pub(crate) fn take_group(
         &mut self,
         group: GroupId,
     ) -> Result<(Head, Vec<LogOp>), StorageError> {
         let found = self.read_group(group).map_err(|mismatch| mismatch.at("memory/log".into()))?;
         self.map.remove(&head_key(group)[..]);
+        // All journal keys go, also any before `head.first`, which the checks ignore.
         self.map.retain(|key, _| {
             *key < op_key(group, 0)[..].to_vec() || *key >= journal_end(group)[..].to_vec()
         });
@@ -56,6 +57,7 @@ impl RecordSet {
         let key = head_key(group);
         let head = self.map.get(&key[..]).map(|value| unseal::<Head>(&key, value));
         let head = head.transpose().map_err(|bad| LogMismatch::of_record(&key, bad))?;
+        // Without a head the journal must be empty: the decoder reports any record as surplus.
         let head = head.unwrap_or_default();
         let mut reader = JournalDecoder::new(group, &head);
         let journal = op_key(group, head.first).to_vec()..journal_end(group).to_vec();
@@ -73,8 +75,8 @@ impl RecordSet {
     }
 }
 
-/// Decoder of a journal that checks it against the head: no record is missing, and none is beyond the
-/// end.
+/// Decoder of a journal. It checks the sequence numbers against the group's head, so that a missing or
+/// surplus record is detected.
 pub(crate) struct JournalDecoder<'a> {
     group: GroupId,
     head: &'a Head,
@@ -86,7 +88,7 @@ impl<'a> JournalDecoder<'a> {
         Self { group, head, journal: Vec::new() }
     }
 
-    /// Adds the next record in the journal's range of keys.
+    /// Decodes the next record in the journal's range of keys.
     pub(crate) fn push(&mut self, key: &[u8], value: &[u8]) -> Result<(), LogMismatch> {
         let next = self.next_sequence();
         if next == self.head.next || key != op_key(self.group, next) {
@@ -97,7 +99,7 @@ impl<'a> JournalDecoder<'a> {
         Ok(())
     }
 
-    /// Returns the journal after its last record.
+    /// Returns the journal, if it reaches the end that the head records.
     pub(crate) fn finish(self) -> Result<Vec<LogOp>, LogMismatch> {
         if self.next_sequence() == self.head.next { Ok(self.journal) } else { Err(self.gap(None)) }
     }
@@ -108,10 +110,10 @@ impl<'a> JournalDecoder<'a> {
     }
 
     fn gap(&self, found: Option<&[u8]>) -> LogMismatch {
-        let found = found.map_or("nothing more".into(), |key| format!("{}", key.escape_ascii()));
+        let found = found.map_or("no record".into(), |key| format!("key {}", key.escape_ascii()));
         LogMismatch::Damaged(format!(
-            "the journal of group {} runs from {} to before {}, but where operation {} is due \
-             there is {found}",
+            "the journal of group {} has operations {}..{}, but the store has {found} in the \
+             place of operation {}",
             self.group,
             self.head.first,
             self.head.next,
@@ -120,7 +122,7 @@ impl<'a> JournalDecoder<'a> {
     }
 }
 
-/// Reason why a log that was read is not the one that was written.
+/// Reason why the stored log differs from the written log.
 #[derive(Debug)]
 pub(crate) enum LogMismatch {
     Damaged(String),
@@ -132,12 +134,12 @@ impl LogMismatch {
         match bad {
             BadRecord::TooNew(found) => Self::TooNew(found),
             BadRecord::Damaged => {
-                Self::Damaged(format!("the record under key {} does not fit", key.escape_ascii()))
+                Self::Damaged(format!("invalid checksum or encoding of key {}", key.escape_ascii()))
             }
         }
     }
 
-    /// Returns the error for this file or folder.
+    /// Converts the mismatch to the error of a file or folder.
     pub(crate) fn at(self, path: PathBuf) -> StorageError {
         match self {
             Self::Damaged(reason) => StorageError::Damaged { path, reason },
@@ -159,7 +161,7 @@ mod tests {
         LogOp::Put(StoredRun { first: Slot(slot), stamp: vec![1].into(), values })
     }
 
-    /// A disk with a journal that was compacted, truncated and appended to, and with another group.
+    /// Returns a disk with two groups. The journal of [`GROUP`] was truncated, compacted and appended to.
     fn disk() -> MemoryDisk {
         let disk = MemoryDisk::new(Incarnation(3));
         let mut log = disk.open_log();
@@ -180,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn exported_log_is_imported_and_continued() {
+    fn imported_log_equals_the_exported_one() {
         let (disk, twin) = (disk(), disk());
         disk.replace(disk.records());
         assert_eq!(disk.records(), twin.records());
@@ -196,30 +198,31 @@ mod tests {
     }
 
     #[test]
-    fn open_log_fails_after_its_records_are_replaced() {
+    fn open_handle_is_invalid_after_its_records_are_replaced() {
         let disk = disk();
         let mut log = disk.open_log();
         disk.replace(disk.records());
         assert!(log.load(GROUP).is_err());
     }
 
-    fn assert_rejected(records: RecordSet, what: &str) {
+    fn assert_rejected(records: RecordSet, damage: &str) {
         let disk = disk();
         disk.replace(records);
         let mut log = disk.open_log();
-        let error = log.load(GROUP).err().unwrap_or_else(|| panic!("{what} is not noticed"));
-        assert!(matches!(error, StorageError::Damaged { .. }), "{what}: {error}");
+        let error = log.load(GROUP).err().unwrap_or_else(|| panic!("{damage} is not detected"));
+        assert!(matches!(error, StorageError::Damaged { .. }), "{damage}: {error}");
         let error = log.commit(&Batch { ops: vec![(GROUP, put(9))] });
-        assert!(error.is_err(), "{what}: written over");
-        assert!(log.load(GROUP).is_err(), "{what}: found whole the second time");
-        assert!(log.load(GroupId(2)).is_ok(), "{what}: concerns one group");
+        assert!(error.is_err(), "{damage}: a commit to the damaged group succeeds");
+        assert!(log.load(GROUP).is_err(), "{damage}: the second load succeeds");
+        assert!(log.load(GroupId(2)).is_ok(), "{damage}: the other group is affected");
     }
 
     #[test]
-    fn every_flip_cut_loss_and_exchange_of_records_is_rejected() {
+    fn every_flip_truncation_loss_and_swap_of_records_is_rejected() {
         let whole = disk().records();
         let keys: Vec<_> = whole.as_map().keys().cloned().collect();
         let ours: Vec<_> = keys.iter().filter(|key| key[8] == GROUP.0 as u8).collect();
+        // `put(1)` was compacted away.
         assert_eq!(ours.len(), 5, "a head and four operations");
         for key in &ours {
             for bit in 0..whole.as_map()[*key].len() * 8 {
@@ -229,7 +232,7 @@ mod tests {
             }
             let mut bad = whole.clone();
             bad.as_map_mut().get_mut(*key).unwrap().pop();
-            assert_rejected(bad, "a cut record");
+            assert_rejected(bad, "a truncated record");
             let mut bad = whole.clone();
             bad.as_map_mut().remove(*key);
             assert_rejected(bad, "a lost record");
@@ -237,7 +240,7 @@ mod tests {
                 let mut bad = whole.clone();
                 let moved = whole.as_map()[*other].clone();
                 bad.as_map_mut().insert(key.to_vec(), moved);
-                assert_rejected(bad, "a misdirected record");
+                assert_rejected(bad, "a record under another key");
             }
         }
     }

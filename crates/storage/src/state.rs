@@ -1,4 +1,4 @@
-//! The state store: ordered keys, atomic batches, consistent views.
+//! The state store traits: ordered keys, atomic batches, consistent views.
 
 use crate::StorageError;
 use bytes::Bytes;
@@ -16,42 +16,43 @@ pub trait StoreView: Send + Sync {
     /// If the store cannot be read.
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError>;
 
-    /// Returns the entries from `from` to before `to` (`None`: to the end), in the order of their keys'
-    /// bytes.
+    /// Returns the entries with `from <= key < to` in ascending order of their keys' bytes. Without `to`,
+    /// the range has no upper bound.
     fn range<'a>(&'a self, from: &[u8], to: Option<&[u8]>) -> StoreEntries<'a>;
 }
 
-/// The reading side of a [`StateStore`]: its present content, for any thread, while the store is written.
+/// Read handle on a [`StateStore`] for other threads. It returns the current content while the store is
+/// written.
 ///
-/// A range that a write overtakes may show parts of the write; a [view](Self::view) shows all of a batch
-/// or nothing. Readers and views keep the store open: it can be opened again once the store and all of
-/// them are dropped.
+/// A range read that is concurrent with a write may return a part of the batch; a [view](Self::view)
+/// contains each batch completely or not at all. Readers and views keep the store open: it can be opened
+/// again after the store, its readers and its views are dropped.
 pub trait StoreReader: StoreView {
-    /// Returns a view of the present content, which later writes do not change and which does not block
-    /// them. It holds what they replace, so it should be dropped soon.
+    /// Returns a view of the current content. Later writes do not change it, and it does not block them.
+    /// It keeps replaced values alive, so callers drop it soon.
     ///
     /// # Errors
     /// If the store cannot be read.
     fn view(&self) -> Result<Arc<dyn StoreView>, StorageError>;
 }
 
-/// Store of an applied state. It may lag behind the log and is never ahead of it: after a crash it
-/// holds a prefix of the batches written, at least up to the last [`sync`](Self::sync). Its content at
-/// an open is durable.
+/// Store of the applied state. It may lag behind the log: after a crash it contains a prefix of the
+/// written batches, at least up to the last [`sync`](Self::sync). The content found by an open is
+/// durable.
 pub trait StateStore: Send {
-    /// Writes a batch atomically and in order. It is durable after the next [`sync`](Self::sync), and
-    /// readers see it when this returns.
+    /// Writes a batch atomically and in order. The batch is visible to readers when this returns, and
+    /// durable after the next [`sync`](Self::sync).
     ///
     /// # Errors
-    /// Any error is final: the content of the disk is unknown, so the node must stop.
+    /// Every error is final: the content of the disk is unknown afterwards, so the node must stop.
     fn write(&mut self, changes: &Changes) -> Result<(), StorageError>;
 
     /// Makes all written batches durable.
     ///
     /// # Errors
-    /// Any error is final: the content of the disk is unknown, so the node must stop.
+    /// Every error is final: the content of the disk is unknown afterwards, so the node must stop.
     fn sync(&mut self) -> Result<(), StorageError>;
 
-    /// Returns the reading side.
+    /// Returns a read handle.
     fn reader(&self) -> Arc<dyn StoreReader>;
 }
