@@ -1,4 +1,4 @@
-//! The folder of a store: its marker and its lock.
+//! Folder of a store: its lock and its marker, the file `SYNOD`.
 
 use crate::record_codec::FORMAT;
 use crate::{StorageError, StoreIdentity};
@@ -11,15 +11,17 @@ use std::time::Duration;
 use synod_types::{ClusterId, Incarnation, NodeId};
 
 const LOCK: &str = "LOCK";
-/// Attempts to lock a folder, and the pause between two.
+/// Number of retries if a folder is locked.
 const LOCK_TRIES: u32 = 20;
+/// Pause before each retry.
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 const MARKER: &str = "SYNOD";
+/// Name of the marker until the creation of the store is complete.
 const UNFINISHED: &str = "SYNOD.new";
 const HIGH: &str = "HIGH";
 const DATABASE: &str = "db";
 
-/// The kind of store in a folder.
+/// Kind of store in a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Log,
@@ -35,7 +37,7 @@ impl Kind {
     }
 }
 
-/// The content of the file `SYNOD`.
+/// Content of the file `SYNOD`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Marker {
     pub(super) kind: Kind,
@@ -43,15 +45,14 @@ pub(super) struct Marker {
     pub(super) incarnation: Incarnation,
 }
 
-/// A store's folder, locked until this is dropped.
+/// Folder of a store, locked until this is dropped.
 pub(super) struct DataDir {
     path: PathBuf,
     _lock: File,
 }
 
-/// Locks a file, unless another owner holds it. A process that forks shares its locks with the child
-/// until that one runs its program, so a lock that was just released may be held for some milliseconds
-/// more.
+/// Locks a file. Retries for a short time: a forked child inherits the locks of its parent until it executes
+/// its program, so a released lock may be held for some milliseconds more.
 fn try_lock(file: &File) -> Result<(), TryLockError> {
     for _ in 0..LOCK_TRIES {
         match file.try_lock() {
@@ -63,11 +64,11 @@ fn try_lock(file: &File) -> Result<(), TryLockError> {
 }
 
 impl DataDir {
-    /// Inspects the folder, without touching a foreign one, and locks it. Creates a folder that does not
-    /// exist.
+    /// Inspects and locks the folder, and creates it if it does not exist. A foreign folder is not changed.
     pub(super) fn lock(path: &Path) -> Result<Self, StorageError> {
+        // Before the lock file is created: no file may be added to a foreign folder.
         inspect(path)?;
-        fs::create_dir_all(path).map_err(|error| io(path, "cannot be made", &error))?;
+        fs::create_dir_all(path).map_err(|error| io(path, "cannot be created", &error))?;
         let file = path.join(LOCK);
         let lock = OpenOptions::new().write(true).create(true).truncate(false).open(&file);
         let lock = lock.map_err(|error| io(&file, "cannot be opened", &error))?;
@@ -75,14 +76,16 @@ impl DataDir {
             Ok(()) => Ok(Self { path: path.into(), _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(StorageError::Io {
                 path: path.into(),
-                reason: "the store is in use: another process has it open, or this one twice"
+                reason: "the store is in use: another process has it open, or this process opened \
+                         it twice"
                     .into(),
             }),
             Err(TryLockError::Error(error)) => Err(io(&file, "cannot be locked", &error)),
         }
     }
 
-    /// Returns the marker of the store, or `None` if there is no store. The folder is clean then.
+    /// Returns the marker of the store, or `None` if the folder has no complete store. Removes the database
+    /// of an incomplete one.
     pub(super) fn marker(&self) -> Result<Option<Marker>, StorageError> {
         // Inspected again, because another process may have changed it before the lock was acquired.
         match inspect(&self.path)? {
@@ -92,7 +95,7 @@ impl DataDir {
                 Marker::parse(&path, &text).map(Some)
             }
             DirContent::Unfinished => {
-                // The process stopped before it used the store: nothing is lost.
+                // The process stopped before it used the store, so its content is not needed.
                 let database = self.database();
                 match fs::remove_dir_all(&database) {
                     Err(error) if error.kind() != ErrorKind::NotFound => {
@@ -105,7 +108,7 @@ impl DataDir {
         }
     }
 
-    /// Marks the folder as a store that is being created.
+    /// Marks the folder as an incomplete store, so that an interrupted creation is repeated.
     pub(super) fn begin_creation(&self, marker: &Marker) -> Result<(), StorageError> {
         let path = self.path.join(UNFINISHED);
         let fail = |error| io(&path, "cannot be written", &error);
@@ -113,14 +116,16 @@ impl DataDir {
         file.write_all(marker.text().as_bytes()).map_err(fail)?;
         file.sync_all().map_err(fail)?;
         sync_folder(&self.path)?;
+        // The folder itself may be new: its name in the parent must be durable, too.
         match self.path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => sync_folder(parent),
             _ => Ok(()),
         }
     }
 
-    /// Marks the store as complete: from now on a missing file is damage.
+    /// Marks the store as complete. Afterwards a missing file is damage.
     pub(super) fn finish_creation(&self) -> Result<(), StorageError> {
+        // A rename is atomic: after a crash the folder has exactly one of the two names.
         let (from, to) = (self.path.join(UNFINISHED), self.path.join(MARKER));
         fs::rename(&from, &to).map_err(|error| io(&to, "cannot be written", &error))?;
         sync_folder(&self.path)
@@ -142,7 +147,7 @@ impl DataDir {
 }
 
 enum DirContent {
-    /// No file of a store, except perhaps a lock.
+    /// No files, except possibly a lock.
     Empty,
     /// A store whose creation was interrupted.
     Unfinished,
@@ -150,7 +155,7 @@ enum DirContent {
     Store,
 }
 
-/// Returns the kind of content of a folder.
+/// Classifies the content of a folder. Rejects a folder with foreign files.
 fn inspect(path: &Path) -> Result<DirContent, StorageError> {
     let entries = match fs::read_dir(path) {
         Ok(entries) => entries,
@@ -166,15 +171,16 @@ fn inspect(path: &Path) -> Result<DirContent, StorageError> {
     if has(UNFINISHED) {
         return Ok(DirContent::Unfinished);
     }
+    // Without this check a store that lost its marker would be reported as a foreign folder.
     if has(HIGH) && has(DATABASE) {
-        let reason = "the file is missing, but a store is here".into();
+        let reason = "the file is missing, but the folder contains a store".into();
         return Err(StorageError::Damaged { path: path.join(MARKER), reason });
     }
     match names.iter().find(|name| *name != LOCK) {
         None => Ok(DirContent::Empty),
         Some(other) => Err(StorageError::Foreign {
             path: path.into(),
-            reason: format!("it holds {} and no file {MARKER}", other.display()),
+            reason: format!("the folder contains {}, but no file {MARKER}", other.display()),
         }),
     }
 }
@@ -191,12 +197,12 @@ impl Marker {
         text
     }
 
-    /// Parses a marker. The last line, in every format, is the checksum of those above it, which tells a
-    /// newer format from a damaged one.
+    /// Parses a marker. In every format the last line is the checksum of the lines above it, which
+    /// distinguishes a newer format from damage.
     fn parse(path: &Path, bytes: &[u8]) -> Result<Self, StorageError> {
         let damaged = || StorageError::Damaged {
             path: path.into(),
-            reason: "it does not say whose store this is, or its checksum does not fit".into(),
+            reason: "the owner of the store is unreadable: invalid checksum or content".into(),
         };
         let text = std::str::from_utf8(bytes).map_err(|_| damaged())?;
         let (body, last) = text.trim_end_matches('\n').rsplit_once('\n').ok_or_else(damaged)?;
@@ -206,6 +212,7 @@ impl Marker {
         }
         let mut lines = body.lines();
         let title = lines.next();
+        // The format decides before the other lines are parsed: a newer version may have changed them.
         let format: u32 = number(lines.next(), "format ").ok_or_else(damaged)?;
         if format > FORMAT {
             let path = path.parent().unwrap_or(path).into();
@@ -231,7 +238,8 @@ impl Marker {
         identity: StoreIdentity,
     ) -> Result<(), StorageError> {
         if self.kind != kind {
-            let reason = format!("it is a {}, not a {}", self.kind.title(), kind.title());
+            let reason =
+                format!("the folder contains a {}, not a {}", self.kind.title(), kind.title());
             return Err(StorageError::Foreign { path: folder.into(), reason });
         }
         if self.identity != identity {
@@ -251,7 +259,7 @@ fn number<T: FromStr>(line: Option<&str>, name: &str) -> Option<T> {
     line?.strip_prefix(name)?.parse().ok()
 }
 
-/// Makes the names in a folder durable. Only Unix has, and needs, such a call.
+/// Makes the file names in a folder durable. Only Unix needs this call and supports it.
 fn sync_folder(path: &Path) -> Result<(), StorageError> {
     if cfg!(unix) {
         let synced = File::open(path).and_then(|folder| folder.sync_all());
@@ -285,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn damaged_marker_is_never_another_one() {
+    fn damaged_marker_is_rejected() {
         let text = marker().text();
         for at in 0..text.len() {
             for bit in 0..8 {
@@ -293,19 +301,19 @@ mod tests {
                 bytes[at] ^= 1 << bit;
                 match Marker::parse(Path::new("x/SYNOD"), &bytes) {
                     Err(StorageError::Damaged { .. }) => {}
-                    // The case of a hexadecimal digit, or of the last line's end, means nothing.
+                    // The case of a hexadecimal digit and the end of the last line are not significant.
                     Ok(found) => assert_eq!(found, marker(), "byte {at} bit {bit}"),
                     Err(other) => panic!("byte {at} bit {bit}: {other}"),
                 }
             }
             let cut = Marker::parse(Path::new("x/SYNOD"), &text.as_bytes()[..at]);
-            assert!(at + 1 == text.len() || cut.is_err(), "cut at {at}");
+            assert!(at + 1 == text.len() || cut.is_err(), "truncated at byte {at}");
         }
     }
 
     #[test]
-    fn marker_of_a_newer_format_is_reported_as_such() {
-        let mut text = String::from("synod vault\nformat 9\nsomething new\n");
+    fn marker_of_a_newer_format_is_reported_as_too_new() {
+        let mut text = String::from("synod other store\nformat 9\nunknown field\n");
         let sum = crc32fast::hash(text.as_bytes());
         text.push_str(&format!("checksum {sum:08x}\n"));
         match Marker::parse(Path::new("x/SYNOD"), text.as_bytes()) {

@@ -1,4 +1,4 @@
-//! The RocksDB instance of a store: opened, checked, written.
+//! RocksDB instance of a store: open, checks and writes.
 
 use super::data_dir::{DataDir, Kind, Marker};
 use super::high_water::HighWater;
@@ -15,17 +15,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use synod_types::Incarnation;
 
-/// A store's database.
+/// Database of one store.
 pub(super) struct Database {
     open: Arc<OpenDb>,
     kind: Kind,
     high_water: HighWater,
-    /// True if a write failed. The content of the disk is unknown from then on.
+    /// True after a failed write: the content of the disk is unknown, so every later write is rejected.
     failed: bool,
 }
 
-/// The instance of RocksDB, which readers share. It is closed when the store and all readers are dropped,
-/// the lock last: the fields are dropped in this order.
+/// RocksDB instance, shared with readers. It is closed when the store and all readers are dropped. The
+/// fields are dropped in this order, so that the lock is released last.
 pub(super) struct OpenDb {
     db: DB,
     dir: DataDir,
@@ -42,8 +42,8 @@ impl OpenDb {
 }
 
 impl Database {
-    /// Opens the store, or creates it if the folder is empty. Every open increments the boot count,
-    /// durably before this returns.
+    /// Opens the store, or creates it if the folder is empty. Each open increments the boot count durably
+    /// before this returns.
     pub(super) fn open(
         path: &Path,
         kind: Kind,
@@ -76,8 +76,8 @@ impl Database {
     fn reopen(dir: DataDir, marker: &Marker) -> Result<(Self, BootId), StorageError> {
         let path = dir.database();
         let high_water = HighWater::open(&dir.high_water())?;
-        // RocksDB accepts a truncated newest write-ahead log and the absence of an older one; of a state,
-        // which has none, a truncated manifest.
+        // The file that an error names if RocksDB names none: the newest write-ahead log, or the manifest
+        // of a state. RocksDB accepts both if they are truncated.
         let end = match marker.kind {
             Kind::Log => tail::logs(&path).pop(),
             Kind::State => tail::manifest(&path),
@@ -104,28 +104,29 @@ impl Database {
         }
         let what = match self.kind {
             Kind::Log => "a write-ahead log",
+            // A state has no write-ahead log: only the manifest names its newest table.
             Kind::State => "the manifest",
         };
         Err(StorageError::Damaged {
             path: end.unwrap_or_else(|| self.open.dir.database()),
             reason: format!(
-                "the database ends at write {found}, but {reached} was durable: \
-                 {what} was cut short or is missing"
+                "the database ends at write {found}, but write {reached} was durable: \
+                 {what} is truncated or missing"
             ),
         })
     }
 
     fn check_meta(&self, marker: &Marker) -> Result<Meta, StorageError> {
-        let meta: Meta = self.read(META_KEY)?.ok_or_else(|| {
-            self.damaged("the record that says whose database this is is missing".into())
-        })?;
+        let meta: Meta = self
+            .read(META_KEY)?
+            .ok_or_else(|| self.damaged("the record of the database's owner is missing".into()))?;
         let StoreIdentity { cluster, node } = marker.identity;
         let expected = Meta { cluster, node, incarnation: marker.incarnation, boot: meta.boot };
         if meta == expected {
             return Ok(meta);
         }
         Err(self.damaged(format!(
-            "it is the database of another store: node {} of cluster {}, incarnation {}",
+            "the database of another store: node {} of cluster {}, incarnation {}",
             meta.node, meta.cluster, meta.incarnation
         )))
     }
@@ -141,7 +142,7 @@ impl Database {
         Ok(BootId { incarnation: marker.incarnation, boot })
     }
 
-    /// Writes a batch. It is durable when this returns.
+    /// Writes a batch, which is durable when this returns.
     pub(super) fn write_durably(&mut self, batch: WriteBatch) -> Result<(), StorageError> {
         if self.kind == Kind::State {
             self.write(batch)?;
@@ -155,7 +156,7 @@ impl Database {
         })
     }
 
-    /// Writes a batch of a state, in memory: durable after the next [`sync`](Self::sync).
+    /// Writes a batch of a state to memory. It is durable after the next [`sync`](Self::sync).
     pub(super) fn write(&mut self, batch: WriteBatch) -> Result<(), StorageError> {
         let mut options = WriteOptions::default();
         options.disable_wal(true);
@@ -164,16 +165,19 @@ impl Database {
         })
     }
 
-    /// Makes all writes of a state durable, as a table, with the high-water mark: syncs of a state are
-    /// rare, so its mark is never old.
+    /// Makes all writes of a state durable as a table, then the high-water mark. Syncs of a state are rare,
+    /// so each of them can afford the second sync, and the mark is never old.
     pub(super) fn sync(&mut self) -> Result<(), StorageError> {
         self.attempt(|this| {
+            // The mark is raised last: it must never be ahead of the database.
             this.open.db.flush().map_err(|error| this.explain(&error))?;
             this.high_water.raise(this.open.db.latest_sequence_number())?;
             this.high_water.sync()
         })
     }
 
+    /// Executes a write, unless an earlier one failed. A failed sync must not be retried: the kernel may
+    /// have dropped the pages, and the next sync would succeed without them.
     fn attempt(
         &mut self,
         write: impl FnOnce(&mut Self) -> Result<(), StorageError>,
@@ -181,7 +185,8 @@ impl Database {
         if self.failed {
             return Err(StorageError::Io {
                 path: self.open.dir.path().into(),
-                reason: "an earlier write failed, so nothing more is written".into(),
+                reason: "an earlier write failed, so all later writes are rejected: stop the node"
+                    .into(),
             });
         }
         let result = write(self);
@@ -203,7 +208,7 @@ impl Database {
         unseal(key, value).map_err(|bad| self.mismatch(LogMismatch::of_record(key, bad)))
     }
 
-    /// Returns the error of a log that is not the one that was written.
+    /// Converts a mismatch of the stored log to an error.
     pub(super) fn mismatch(&self, mismatch: LogMismatch) -> StorageError {
         let path = match mismatch {
             LogMismatch::TooNew(_) => self.open.dir.path().into(),
@@ -212,7 +217,7 @@ impl Database {
         mismatch.at(path)
     }
 
-    /// Returns the instance, for readers.
+    /// Returns the shared instance, for readers.
     pub(super) fn open_db(&self) -> &Arc<OpenDb> {
         &self.open
     }
@@ -230,8 +235,8 @@ impl Database {
     }
 }
 
-/// Returns the options of RocksDB: one writer, few files, little memory. There is no compression,
-/// because the library is built without any; commands are small and the log is short-lived.
+/// Returns the options of RocksDB: one writer, few files, little memory. Compression is off, because the
+/// library is built without it; commands are small, and the log is short-lived.
 fn options(kind: Kind, create: bool) -> Options {
     let mut options = Options::default();
     options.create_if_missing(create);
@@ -239,10 +244,10 @@ fn options(kind: Kind, create: bool) -> Options {
     options.set_compression_type(DBCompressionType::None);
     // Damage is an error, at open and later, and is never skipped.
     options.set_paranoid_checks(true);
-    // A torn end is cut off by now: any other fault is damage. (The default would silently drop all
-    // that follows it.)
+    // A torn end is already cut off, so any fault is damage. The default mode would silently drop all
+    // records after the first fault.
     options.set_wal_recovery_mode(DBRecoveryMode::AbsoluteConsistency);
-    // A write-ahead log that was synced and closed must be there, at its full length.
+    // A write-ahead log that was synced and closed must exist in its full length.
     options.set_track_and_verify_wals_in_manifest(true);
     // One flush and one compaction at a time leave the processor to the node.
     options.set_max_background_jobs(2);
@@ -253,29 +258,29 @@ fn options(kind: Kind, create: bool) -> Options {
     options.set_log_level(LogLevel::Warn);
     options.set_keep_log_file_num(2);
     options.set_max_log_file_size(1 << 20);
-    // A manifest is read whole at every open.
+    // A manifest is read completely at every open, so it stays small.
     options.set_max_manifest_file_size(4 << 20);
     let mut table = BlockBasedOptions::default();
     match kind {
         Kind::Log => {
-            // Most operations are compacted away soon; a larger buffer would write fewer of
-            // them to tables, but takes longer to recover.
+            // Most operations are compacted away soon. A larger buffer would write fewer of them to
+            // tables, but would make recovery slower.
             options.set_write_buffer_size(32 << 20);
-            // All tables are opened, and so checked, at once: there are few.
+            // All tables are opened, and thereby checked, at open: there are few.
             options.set_max_open_files(-1);
             // The log is read once, from start to end.
             table.set_block_cache(&Cache::new_lru_cache(1 << 20));
         }
         Kind::State => {
-            // Each sync makes a table, and many are small. Tables of like size are merged, so that
-            // a small one does not make RocksDB write a large one again.
+            // Each sync creates a table, often a small one. Universal compaction merges tables of similar
+            // size, so that a small table does not cause a rewrite of a large one.
             options.set_compaction_style(DBCompactionStyle::Universal);
             options.set_write_buffer_size(32 << 20);
             options.set_max_open_files(512);
-            // Tables reach the disk steadily, so that a sync does not wait for all of one.
+            // Tables are synced in parts while they are written, so that a sync waits for the last part only.
             options.set_bytes_per_sync(1 << 20);
             table.set_block_cache(&Cache::new_lru_cache(32 << 20));
-            // Most reads ask for one key, which then lies in one table of many.
+            // Most reads are of one key, which is in one of many tables: the filter skips the others.
             table.set_bloom_filter(10.0, false);
         }
     }
@@ -283,18 +288,20 @@ fn options(kind: Kind, create: bool) -> Options {
     options
 }
 
-/// Attributes damage that was detected after a torn entry was dropped to that entry: it was durable.
+/// Attributes damage to the torn entry that was dropped before it was detected: the rest of the store
+/// depends on that entry, so it was durable and not torn.
 fn attribute_to_torn_entry(torn: Option<&TornEntry>, error: StorageError) -> StorageError {
     match (torn, error) {
         (Some(torn), StorageError::Damaged { reason, .. }) => StorageError::Damaged {
             path: torn.path.clone(),
-            reason: format!("{}, and without that entry: {reason}", torn.reason),
+            reason: format!("{}; without that entry: {reason}", torn.reason),
         },
         (_, other) => other,
     }
 }
 
-/// Converts an error of RocksDB, and finds the file that it names.
+/// Converts an error of RocksDB, with the path of the file that its message names. `end` is the path for
+/// damage without a name.
 fn explain(database: &Path, end: Option<&Path>, error: &rocksdb::Error) -> StorageError {
     let reason = error.as_ref().to_owned();
     let missing = reason.contains("No such file") || reason.contains("does not exist");
@@ -303,11 +310,12 @@ fn explain(database: &Path, end: Option<&Path>, error: &rocksdb::Error) -> Stora
         ErrorKind::IOError if !missing => {
             StorageError::Io { path: named.unwrap_or_else(|| database.into()), reason }
         }
-        // What RocksDB calls damaged without a name, when it opens, is the file read last.
+        // At open, damage without a file name is in the file that RocksDB reads last.
         ErrorKind::Corruption => {
             let path = named.or_else(|| end.map(Path::to_owned));
             StorageError::Damaged { path: path.unwrap_or_else(|| database.into()), reason }
         }
+        // A missing file is damage: the database depends on every file that it opens.
         _ if missing => {
             StorageError::Damaged { path: named.unwrap_or_else(|| database.into()), reason }
         }
@@ -315,8 +323,8 @@ fn explain(database: &Path, end: Option<&Path>, error: &rocksdb::Error) -> Stora
     }
 }
 
-/// Returns the database file that a message names. The manifest comes last: RocksDB also names it when
-/// another file does not match it.
+/// Returns the name of the database file in a message. Data files come first, because RocksDB also names
+/// the manifest when another file does not match it.
 fn file_named(message: &str) -> Option<&str> {
     let words = message.split(|c: char| !(c.is_ascii_alphanumeric() || ".-_".contains(c)));
     let words: Vec<_> = words.map(|word| word.trim_end_matches('.')).collect();
@@ -348,7 +356,7 @@ mod tests {
         batch.put(b"k", b"v");
         let error = database.write_durably(batch).unwrap_err();
         assert!(error.to_string().contains("an earlier write failed"), "{error}");
-        assert!(database.sync().is_err(), "a sync is never tried again");
+        assert!(database.sync().is_err(), "a sync after a failed write succeeds");
         assert!(database.write(WriteBatch::default()).is_err());
         assert_eq!(database.open.db.latest_sequence_number(), sequence);
     }

@@ -1,42 +1,48 @@
-//! The framing of the write-ahead log and the manifest, checked before RocksDB reads them.
+//! Framing of the write-ahead log and the manifest, checked before RocksDB reads these files.
 //!
-//! RocksDB checks each record of these files, but what it does with a bad one depends on where it
-//! stands. A record type of recycled logs, one flipped bit away, makes it read the same header for
-//! ever, or take it for the end of the log. A length that points past the end of the file looks
-//! like a write that a crash tore, so all that follows is dropped in silence. And a header of
-//! zeros makes it skip to the next block, and go on there: an entry in the middle is lost. So every
-//! record is checked here, and [`tail`](super::tail) decides what a bad one means.
+//! RocksDB checks each record, but its reaction to an invalid one depends on the kind of damage:
 //!
-//! Both files are blocks of 32 KiB, filled with records that do not cross blocks: a masked CRC-32C
-//! over type and content, a length, a type, and the content. An entry (a batch of writes, or an
-//! edit of the manifest) is one whole record, or a first piece, middle ones and a last one.
+//! - A record type of recycled logs is one flipped bit away from a normal one. RocksDB reads the same
+//!   header in an endless loop, or takes it for the end of the log.
+//! - A length past the end of the file looks like a torn write: RocksDB silently drops the rest.
+//! - A header of zeros makes RocksDB continue at the next block, so that entries in the middle are lost.
+//!
+//! So every record is checked here, and [`tail`](super::tail) decides whether a fault is a torn write or
+//! damage.
+//!
+//! # Format
+//! Both files consist of blocks of 32 KiB, filled with records that do not cross blocks. A record is a
+//! masked CRC-32C over type and content, a length, a type, and the content. An entry is a batch of writes or
+//! an edit of the manifest: one full record, or a first, any number of middle ones, and a last record.
 
 use std::io::{self, Read};
 
+/// Size of a block in bytes.
 const BLOCK: usize = 32 << 10;
+/// Size of a record's header: checksum, length and type.
 const HEADER: usize = 7;
 
 const WHOLE: u8 = 1;
 const FIRST: u8 = 2;
 const LAST: u8 = 4;
 
-/// The bytes at the start of a batch of writes: the first one's sequence number, and their count.
+/// Size of a batch's header: the sequence number of its first write, and the number of writes.
 const BATCH_HEADER: usize = 12;
 
-/// The result of a scan of a file.
+/// Result of the scan of a file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Scan {
-    /// End of the last entry before the fault; without a fault, of the last entry.
+    /// End of the last entry before the fault, or of the last entry of all without a fault.
     pub(super) end: u64,
     /// Sequence number of the last write in that entry, if the file is a write-ahead log.
     pub(super) last: Option<u64>,
-    /// First fault: the file continues there without a valid record.
+    /// First position where the file continues without a valid record.
     pub(super) fault: Option<Fault>,
-    /// Position after the fault where a valid record starts another entry.
+    /// Position after the fault of the first valid record that starts an entry.
     pub(super) later: Option<u64>,
 }
 
-/// A position without a valid record.
+/// Position without a valid record.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Fault {
     pub(super) at: u64,
@@ -49,6 +55,7 @@ pub(super) fn scan(mut file: impl Read) -> io::Result<Scan> {
     let mut scanner = Scanner::default();
     loop {
         let length = fill(&mut file, &mut block)?;
+        // Only the last block of a file may be short.
         scanner.push_block(&block[..length], length < BLOCK);
         if length < BLOCK {
             return Ok(scanner.scan);
@@ -59,9 +66,9 @@ pub(super) fn scan(mut file: impl Read) -> io::Result<Scan> {
 #[derive(Default)]
 struct Scanner {
     scan: Scan,
-    /// The position of the block.
+    /// Position of the current block in the file.
     start: u64,
-    /// First bytes of the entry whose last piece has not been read.
+    /// First bytes of the entry whose last record has not been read.
     entry: Option<Vec<u8>>,
 }
 
@@ -75,7 +82,7 @@ impl Scanner {
         self.start += block.len() as u64;
     }
 
-    /// Follows the records of a block. Returns the position of the fault, or the end of the block.
+    /// Checks the records of a block in order. Returns the position of the fault, or the end of the block.
     fn walk(&mut self, block: &[u8], last: bool) -> usize {
         let mut at = 0;
         while let Some((header, rest)) = block[at..].split_first_chunk::<HEADER>() {
@@ -86,6 +93,7 @@ impl Scanner {
             match piece {
                 Ok(record) => {
                     at += HEADER + record.content.len();
+                    // The end moves with complete entries only: a cut must not leave half an entry.
                     if self.entry.is_none() {
                         self.scan.end = self.start + at as u64;
                     }
@@ -93,9 +101,9 @@ impl Scanner {
                 Err(what) => return self.fault(at, what),
             }
         }
-        // A full block's last bytes, too few for a header, hold nothing.
+        // The last bytes of a full block are unused if they are too few for a header.
         if last && (at < block.len() || self.entry.is_some()) {
-            return self.fault(at, "the end of the file inside an entry");
+            return self.fault(at, "the file ends inside an entry");
         }
         block.len()
     }
@@ -105,12 +113,13 @@ impl Scanner {
         at
     }
 
-    /// Adds a record to the entry it belongs to.
+    /// Adds a record to its entry.
     fn add(&mut self, record: &Record<'_>) -> Result<(), &'static str> {
         let starts = matches!(record.kind, WHOLE | FIRST);
         if starts != self.entry.is_none() {
-            return Err("a record out of its order");
+            return Err("a record type out of order");
         }
+        // Only the batch's header is kept, so that memory does not grow with the entry.
         let entry = self.entry.get_or_insert_default();
         let room = BATCH_HEADER.saturating_sub(entry.len()).min(record.content.len());
         entry.extend_from_slice(&record.content[..room]);
@@ -122,7 +131,7 @@ impl Scanner {
     }
 }
 
-/// A record whose checksum fits.
+/// Record with a valid checksum.
 struct Record<'a> {
     kind: u8,
     content: &'a [u8],
@@ -133,24 +142,25 @@ impl<'a> Record<'a> {
         let [a, b, c, d, low, high, kind] = *header;
         let length = usize::from(u16::from_le_bytes([low, high]));
         if kind == 0 && length == 0 {
-            return Err("zeros where a record is due");
+            return Err("zeros in the place of a record");
         }
-        // Other types come only with settings that no store of ours was written with.
+        // RocksDB writes other types only with options that our stores do not set.
         if !(WHOLE..=LAST).contains(&kind) {
             return Err("a record of an unknown type");
         }
         let Some(content) = rest.get(..length) else {
-            return Err("a record with a wrong length, or cut short");
+            return Err("a truncated record or an invalid length");
         };
         if mask(crc32c(kind, content)) != u32::from_le_bytes([a, b, c, d]) {
-            return Err("a record whose checksum does not fit");
+            return Err("a record with an invalid checksum");
         }
         Ok(Self { kind, content })
     }
 }
 
-/// Returns the position of the first valid record that starts an entry. Lengths are unreliable after
-/// damage, so a record may begin at every byte. The content of a valid one is skipped.
+/// Returns the position of the first valid record that starts an entry. Lengths are unreliable after a
+/// fault, so a record may begin at any byte. The content of a valid record is skipped, because a value may
+/// contain bytes that look like a record.
 fn find_start(bytes: &[u8]) -> Option<usize> {
     let mut at = 0;
     while let Some((header, rest)) = bytes[at..].split_first_chunk::<HEADER>() {
@@ -163,7 +173,7 @@ fn find_start(bytes: &[u8]) -> Option<usize> {
     None
 }
 
-/// Returns the sequence number of the last write of a batch with this beginning.
+/// Returns the sequence number of the last write of a batch, from the batch's first bytes.
 fn last_write(batch: &[u8]) -> Option<u64> {
     let (first, rest) = batch.split_first_chunk::<8>()?;
     let count = rest.first_chunk::<4>()?;
@@ -171,12 +181,12 @@ fn last_write(batch: &[u8]) -> Option<u64> {
     Some(u64::from_le_bytes(*first).saturating_add(count).saturating_sub(1))
 }
 
-/// Masks a checksum as RocksDB does: rotated and offset, so that a checksum over checksums stays strong.
+/// Masks a checksum like RocksDB, by a rotation and an offset: a CRC over data that contains CRCs is weak.
 fn mask(crc: u32) -> u32 {
     crc.rotate_right(15).wrapping_add(0xA282_EAD8)
 }
 
-/// Returns the CRC-32C (Castagnoli) of a byte and those after it.
+/// Returns the CRC-32C (Castagnoli) of a record's type and content.
 fn crc32c(kind: u8, content: &[u8]) -> u32 {
     !content.iter().fold(crc32c_step(!0, kind), |crc, byte| crc32c_step(crc, *byte))
 }
@@ -201,7 +211,7 @@ const CRC32C: [u32; 256] = {
     table
 };
 
-/// Reads a block, or the rest of the file.
+/// Fills a block from the file, or reads the rest of the file. Returns the number of bytes read.
 fn fill(file: &mut impl Read, block: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < block.len() {
@@ -234,8 +244,8 @@ mod tests {
         bytes
     }
 
-    /// Two blocks: the first ends with bytes that are too few for a header. Returns the file and
-    /// the end of each entry.
+    /// Returns a file of two blocks and the end of each of its entries. The last bytes of the first block
+    /// are too few for a header.
     fn sample() -> (Vec<u8>, [usize; 3]) {
         let mut file = record(WHOLE, &batch(5, 2, 3));
         let one = file.len();
@@ -254,12 +264,12 @@ mod tests {
     }
 
     #[test]
-    fn checksum_is_castagnoli() {
+    fn checksum_equals_the_published_check_value() {
         assert_eq!(crc32c(b'1', b"23456789"), 0xE306_9283);
     }
 
     #[test]
-    fn whole_file_has_no_fault_and_names_its_last_write() {
+    fn intact_file_has_no_fault_and_returns_its_last_write() {
         let (file, [_, _, end]) = sample();
         assert_eq!(look(&[]), Scan::default());
         let whole = Scan { end: end as u64, last: Some(11), fault: None, later: None };
@@ -270,24 +280,25 @@ mod tests {
     }
 
     #[test]
-    fn every_cut_ends_with_the_last_whole_entry() {
+    fn truncated_file_ends_with_its_last_complete_entry() {
         let (file, [one, two, three]) = sample();
         for cut in 0..three {
             let scan = look(&file[..cut]);
             let ends = [(two, Some(7)), (one, Some(6)), (0, None)];
             let (end, last) = ends.into_iter().find(|(end, _)| *end <= cut).unwrap();
-            assert_eq!((scan.end, scan.last), (end as u64, last), "cut at {cut}");
-            assert_eq!(scan.fault.is_some(), cut != end, "cut at {cut}");
-            assert_eq!(scan.later, None, "cut at {cut}");
+            assert_eq!((scan.end, scan.last), (end as u64, last), "truncated at byte {cut}");
+            assert_eq!(scan.fault.is_some(), cut != end, "truncated at byte {cut}");
+            assert_eq!(scan.later, None, "truncated at byte {cut}");
         }
+        // RocksDB may allocate space ahead of its writes, which holds zeros.
         let mut longer = file.clone();
         longer.resize(3 * BLOCK + 9, 0);
         let scan = look(&longer);
-        assert_eq!((scan.end, scan.later), (three as u64, None), "room that was made ahead");
+        assert_eq!((scan.end, scan.later), (three as u64, None), "preallocated space");
     }
 
     #[test]
-    fn every_flip_is_a_fault_and_shows_which_entries_start_after_it() {
+    fn every_flip_is_a_fault_and_the_next_entry_is_found() {
         let (file, [one, two, three]) = sample();
         let records = [0..one, one..BLOCK - 3, BLOCK..two, two..three];
         for (index, record) in records.iter().enumerate() {
@@ -306,20 +317,20 @@ mod tests {
     }
 
     #[test]
-    fn zeros_hide_no_entry_after_them() {
+    fn entry_after_zeros_is_found() {
         let (file, [one, two, three]) = sample();
         let holes = [(0..one, Some(one)), (one..one + 20, Some(two)), (two..two + 10, None)];
         for (hole, later) in holes {
             let mut bad = file.clone();
             bad[hole.clone()].fill(0);
             let scan = look(&bad);
-            assert_eq!(scan.fault.expect("a fault").what, "zeros where a record is due");
+            assert_eq!(scan.fault.expect("a fault").what, "zeros in the place of a record");
             assert_eq!((scan.end, scan.later), (hole.start as u64, later.map(|at| at as u64)));
         }
         let mut twice = file[..two].to_vec();
         twice.extend_from_slice(&file[BLOCK..]);
         let scan = look(&twice);
-        assert!(scan.fault.expect("a fault").what.contains("out of its order"));
+        assert!(scan.fault.expect("a fault").what.contains("out of order"));
         assert_eq!(scan.later, Some((three - BLOCK - (three - two) + two) as u64));
     }
 }

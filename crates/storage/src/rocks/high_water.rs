@@ -1,23 +1,24 @@
-//! The high-water mark: the last write that is known to be durable.
+//! High-water mark: the last write that is known to be durable.
 
 use crate::StorageError;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-/// The sequence number of the newest write known to be durable, in a file of two copies that are
-/// written in turn: a torn write leaves the other copy, whose number is lower and still valid.
+/// Sequence number of the newest write known to be durable, in a file with two copies that are written
+/// alternately. A torn write damages one copy; the other has a lower number, which is still valid.
 pub(super) struct HighWater {
     path: PathBuf,
     file: File,
     reached: u64,
+    /// Number of writes to the file. Even ones go to the first copy.
     writes: u64,
 }
 
-/// The distance of the two copies: they are in different sectors, so that no write touches both.
+/// Distance of the two copies in bytes. They are in different sectors, so that a torn write damages one.
 const STRIDE: u64 = 4096;
 
-/// The size of a copy: a number and the checksum of its bytes.
+/// Size of a copy: a number and its checksum.
 const COPY_BYTES: usize = 12;
 
 impl HighWater {
@@ -32,6 +33,7 @@ impl HighWater {
             .open(path)
             .map_err(fail)?;
         let mut high = Self { path: path.into(), file, reached: 0, writes: 0 };
+        // Twice, so that both copies are valid from the start.
         high.raise(reached)?;
         high.raise(reached)?;
         high.sync()?;
@@ -49,20 +51,20 @@ impl HighWater {
         file.read_to_end(&mut bytes).map_err(|error| io(path, "read", &error))?;
         let copies = [decode(&bytes, 0), decode(&bytes, STRIDE as usize)];
         let Some(reached) = copies.into_iter().flatten().max() else {
-            return Err(damaged(path, "neither of its two checksums fits"));
+            return Err(damaged(path, "both copies of the high-water mark have invalid checksums"));
         };
-        // The next write goes where the lower, or unreadable, number is.
+        // The next write replaces the copy with the lower or unreadable number.
         let writes = u64::from(copies[0] == Some(reached));
         Ok(Self { path: path.into(), file, reached, writes })
     }
 
-    /// Returns the sequence number up to which the database was durable, at least.
+    /// Returns the sequence number up to which the database is known to have been durable.
     pub(super) fn reached(&self) -> u64 {
         self.reached
     }
 
-    /// Records that the database is durable up to `sequence`. The record survives the process at once, and
-    /// a power loss after a [`sync`](Self::sync).
+    /// Records that the database is durable up to `sequence`. The record survives a kill of the process, and
+    /// after a [`sync`](Self::sync) also a power loss.
     pub(super) fn raise(&mut self, sequence: u64) -> Result<(), StorageError> {
         let number = sequence.to_le_bytes();
         let mut copy = [0; COPY_BYTES];
@@ -76,7 +78,7 @@ impl HighWater {
         Ok(())
     }
 
-    /// Makes the mark itself durable.
+    /// Makes the mark durable.
     pub(super) fn sync(&mut self) -> Result<(), StorageError> {
         self.file.sync_data().map_err(|error| io(&self.path, "sync", &error))
     }
@@ -89,7 +91,7 @@ fn decode(bytes: &[u8], at: usize) -> Option<u64> {
 }
 
 fn io(path: &Path, what: &str, error: &std::io::Error) -> StorageError {
-    StorageError::Io { path: path.into(), reason: format!("cannot {what} it: {error}") }
+    StorageError::Io { path: path.into(), reason: format!("cannot {what} the file: {error}") }
 }
 
 fn damaged(path: &Path, reason: &str) -> StorageError {
@@ -101,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn torn_write_leaves_the_number_before_it() {
+    fn torn_write_leaves_the_previous_number() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("HIGH");
         let mut high = HighWater::create(&path, 1).unwrap();
@@ -125,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn lost_mark_is_rejected_by_name() {
+    fn lost_mark_is_reported_as_damage_of_its_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("HIGH");
         drop(HighWater::create(&path, 7).unwrap());

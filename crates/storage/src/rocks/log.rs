@@ -1,4 +1,4 @@
-//! The log store on RocksDB.
+//! Log store on RocksDB.
 
 use super::data_dir::Kind;
 use super::database::Database;
@@ -11,9 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use synod_types::{GroupId, Incarnation};
 
-/// Log store on RocksDB, in a folder of its own.
+/// Log store on RocksDB, in its own folder.
 ///
-/// A torn last batch that was never synced is dropped. On any other damage `open` or
+/// A torn last batch that was not synced is dropped. On any other damage [`open`](Self::open) or
 /// [`load`](LogStore::load) fails.
 pub struct RocksLog {
     database: Database,
@@ -23,7 +23,7 @@ pub struct RocksLog {
     record: Vec<u8>,
 }
 
-/// The head of a group, and the index of its journal.
+/// Head of a group, and index of its journal. The journal itself is not kept in memory.
 #[derive(Clone, Default)]
 struct Group {
     hard_state: Option<bytes::Bytes>,
@@ -32,15 +32,15 @@ struct Group {
 }
 
 impl RocksLog {
-    /// Opens the log in `path`, or creates it with this incarnation, which must be drawn at random. An
-    /// existing log keeps its incarnation.
+    /// Opens the log in `path`, or creates it with this incarnation, which must be random. An existing log
+    /// keeps its incarnation.
     ///
     /// # Errors
-    /// [`Foreign`](StorageError::Foreign) if the folder does not hold a log (its content
-    /// does not change), [`WrongIdentity`](StorageError::WrongIdentity) if it belongs to another node,
-    /// [`TooNew`](StorageError::TooNew) if a newer version wrote it,
-    /// [`Damaged`](StorageError::Damaged) if the content is not what was written, and
-    /// [`Io`](StorageError::Io) if it cannot be read or written, or is in use.
+    /// - [`Foreign`](StorageError::Foreign) if the folder does not contain a log. It is not changed.
+    /// - [`WrongIdentity`](StorageError::WrongIdentity) if the log belongs to another node.
+    /// - [`TooNew`](StorageError::TooNew) if a newer version wrote it.
+    /// - [`Damaged`](StorageError::Damaged) if the content differs from the written content.
+    /// - [`Io`](StorageError::Io) if it cannot be read or written, or is in use.
     pub fn open(
         path: impl AsRef<Path>,
         identity: StoreIdentity,
@@ -71,11 +71,12 @@ impl RocksLog {
             decoder.push(key, value).map_err(|mismatch| self.database.mismatch(mismatch))?;
             cursor.next();
         }
+        // The cursor also ends at a failed read.
         cursor.status().map_err(|error| self.database.explain(&error))?;
         decoder.finish().map_err(|mismatch| self.database.mismatch(mismatch))
     }
 
-    /// Adds an operation to the end of a batch.
+    /// Adds an operation to a batch, and applies it to the group in memory.
     fn stage(&mut self, id: GroupId, op: &LogOp, batch: &mut WriteBatch) {
         let group = self.groups.get_mut(&id).expect("the caller has read the group");
         match op {
@@ -130,12 +131,15 @@ impl LogStore for RocksLog {
             return Ok(());
         }
         let touched: BTreeSet<_> = batch.ops.iter().map(|(group, _)| *group).collect();
+        // The head of each group is written whole, so groups that were not loaded are read first.
         for group in &touched {
             if !self.groups.contains_key(group) {
                 let (found, _) = self.read(*group)?;
                 self.groups.insert(*group, found);
             }
         }
+        // A failed write leaves the groups in memory ahead of the disk. The database rejects every later
+        // write, so this has no effect.
         let mut writes = WriteBatch::default();
         for (group, op) in &batch.ops {
             self.stage(*group, op, &mut writes);

@@ -1,4 +1,4 @@
-//! The state store on RocksDB.
+//! State store on RocksDB.
 
 use super::data_dir::Kind;
 use super::database::{Database, OpenDb};
@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use synod_types::{Change, Changes, Incarnation};
 
-/// State store on RocksDB, in a folder of its own.
+/// State store on RocksDB, in its own folder.
 pub struct RocksState {
     database: Database,
     /// Buffer for prefixed keys.
@@ -22,18 +22,18 @@ pub struct RocksState {
 /// Prefix of every key of the state machine.
 const DATA: u8 = b'd';
 
-/// The first key after them all.
+/// First key after all keys of the state machine.
 const DATA_END: [u8; 1] = [DATA + 1];
 
 impl RocksState {
     /// Opens the state in `path`, or creates it.
     ///
     /// # Errors
-    /// [`Foreign`](StorageError::Foreign) if the folder does not hold a state (its content
-    /// does not change), [`WrongIdentity`](StorageError::WrongIdentity) if it belongs to another node,
-    /// [`TooNew`](StorageError::TooNew) if a newer version wrote it,
-    /// [`Damaged`](StorageError::Damaged) if it is damaged or ends before its last sync, and
-    /// [`Io`](StorageError::Io) if it cannot be read or written, or is in use.
+    /// - [`Foreign`](StorageError::Foreign) if the folder does not contain a state. It is not changed.
+    /// - [`WrongIdentity`](StorageError::WrongIdentity) if the state belongs to another node.
+    /// - [`TooNew`](StorageError::TooNew) if a newer version wrote it.
+    /// - [`Damaged`](StorageError::Damaged) if it is damaged or ends before its last sync.
+    /// - [`Io`](StorageError::Io) if it cannot be read or written, or is in use.
     pub fn open(path: impl AsRef<Path>, identity: StoreIdentity) -> Result<Self, StorageError> {
         // A state needs no incarnation: it is a copy of the effects of the log.
         let (database, _) = Database::open(path.as_ref(), Kind::State, identity, Incarnation(0))?;
@@ -70,7 +70,7 @@ impl StateStore for RocksState {
     }
 }
 
-/// Reads the present content.
+/// Reader of the current content.
 struct Reader(Arc<OpenDb>);
 
 impl StoreView for Reader {
@@ -94,7 +94,7 @@ impl StoreReader for Reader {
 type Snapshot<'a> = SnapshotWithThreadMode<'a, DB>;
 
 self_cell::self_cell!(
-    /// A RocksDB snapshot with the database that it borrows.
+    /// RocksDB snapshot with the database that it borrows.
     struct OwnedSnapshot {
         owner: Arc<OpenDb>,
         #[covariant]
@@ -102,7 +102,7 @@ self_cell::self_cell!(
     }
 );
 
-/// Reads a RocksDB snapshot.
+/// Reader of a RocksDB snapshot.
 struct View(OwnedSnapshot);
 
 impl StoreView for View {
@@ -150,7 +150,7 @@ impl Iterator for Range<'_> {
             self.cursor.next();
             return Some(Ok(entry));
         }
-        // The status distinguishes the end of the range from a failed read.
+        // Only the status distinguishes the end of the range from a failed read.
         self.ended = true;
         self.cursor.status().err().map(|error| Err(self.open.explain(&error)))
     }

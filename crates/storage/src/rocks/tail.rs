@@ -1,23 +1,26 @@
-//! The end of a write-ahead log and of a manifest after a power loss.
+//! Torn writes at the end of a write-ahead log or a manifest after a power loss.
 //!
-//! Unsynced writes reach a disk page by page and in any order, so a power loss may leave holes in them:
-//! a later page is present, an earlier one is not. Of a write-ahead
-//! log only the last batch is ever in that state, because the next is written after the sync of the
-//! one before it. So a fault is a torn write, and is dropped, if all of this holds:
+//! Unsynced writes reach a disk page by page and in any order, so a power loss may leave holes in them: a
+//! later page is present, an earlier one is missing. In a write-ahead log only the last batch can be in that
+//! state, because each batch is written after the sync of the previous one. A fault is a torn write, and is
+//! dropped, if both conditions hold:
 //!
-//! - no undamaged record after it starts an entry, and no later write-ahead log has content: the
-//!   start of an entry proves that the sync of the entry before it was reported;
-//! - the good entries before it reach the high-water mark.
+//! - No valid record after the fault starts an entry, and no later write-ahead log has content. The start
+//!   of an entry proves that the previous entry was synced.
+//! - The valid entries before the fault reach the high-water mark.
 //!
-//! Otherwise it is damage, and the store is rejected. The mark is not synced with each write of a log, so one
-//! case cannot be told apart: the last batch of all was reported as durable, the power failed
-//! before the mark reached the disk, and the disk lost the batch that it had reported as synced.
-//! That takes a disk that reports a sync too early, or one that fails in that batch, at that moment.
+//! Otherwise the fault is damage, and the store is rejected.
 //!
-//! The same rule holds for the edits of a manifest, with two differences. RocksDB may write several
-//! edits before one sync; of a log, one that is whole after a torn one is taken for damage, which
-//! is the safe side. A state can be recovered from the log, and its mark is synced with each of its
-//! syncs: of a state, any fault ends the manifest, and the mark alone decides.
+//! # Limit
+//! The mark is not synced with each write of a log, so one case is not detected: the last batch of all was
+//! reported as durable, the power failed before the mark reached the disk, and the disk lost that
+//! batch. This needs a disk that reports a sync too early, or that damages exactly this batch.
+//!
+//! # Manifests
+//! The same rule applies to the edits of a manifest, with two differences. RocksDB may write several edits
+//! before one sync: in a log's manifest a valid edit after a torn one counts as damage, which is safe. A
+//! state can be recovered from the log, and its mark is synced with each of its syncs: in a state's manifest
+//! any fault is the end, and only the mark decides.
 
 use super::data_dir::Kind;
 use super::framing::{Scan, scan};
@@ -25,7 +28,7 @@ use crate::StorageError;
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 
-/// A torn entry that was dropped.
+/// Torn entry that was dropped.
 #[derive(Debug)]
 pub(super) struct TornEntry {
     pub(super) path: PathBuf,
@@ -33,11 +36,11 @@ pub(super) struct TornEntry {
 }
 
 /// Scans the manifest and the write-ahead logs of a database, and drops the torn entry of the last
-/// write. `reached` is the high-water mark.
+/// write. `reached` is the high-water mark. Unreadable files are skipped: RocksDB reports them.
 ///
 /// # Errors
-/// [`StorageError::Damaged`] with the file's name, and [`StorageError::Io`] if it cannot be cut.
-/// A file that cannot be read is left for RocksDB to report.
+/// [`StorageError::Damaged`] with the file's name if a fault is damage, and [`StorageError::Io`] if a file
+/// cannot be truncated.
 pub(super) fn drop_torn_entry(
     database: &Path,
     kind: Kind,
@@ -46,7 +49,7 @@ pub(super) fn drop_torn_entry(
     let paths = manifest(database).into_iter().chain(logs(database));
     let look = |path: PathBuf| Some((File::open(&path).and_then(scan).ok()?, path));
     let files: Vec<_> = paths.filter_map(look).collect();
-    // No file is cut before all are scanned.
+    // All files are checked before the first is cut: a rejected store stays as it is.
     check(&files, kind, reached)?;
     let mut torn = None;
     for (found, path) in files {
@@ -58,11 +61,12 @@ pub(super) fn drop_torn_entry(
     Ok(torn)
 }
 
-/// Rejects faults that no power loss leaves.
+/// Rejects faults that a power loss cannot cause.
 fn check(files: &[(Scan, PathBuf)], kind: Kind, reached: u64) -> Result<(), StorageError> {
     let mut last = None;
     for (index, (found, path)) in files.iter().enumerate() {
         let is_log = is_log(path);
+        // The last write before the fault may be in an earlier file.
         last = found.last.filter(|_| is_log).or(last);
         let Some(fault) = &found.fault else { continue };
         let has_content = |(newer, _): &(Scan, _)| newer.end > 0 || newer.fault.is_some();
@@ -82,24 +86,24 @@ fn check(files: &[(Scan, PathBuf)], kind: Kind, reached: u64) -> Result<(), Stor
     Ok(())
 }
 
-/// Returns that an entry after the fault shows the one at the fault to have been durable.
+/// Returns the proof by a later entry of the file: the entry at the fault was durable.
 fn later_entry(found: &Scan) -> Option<String> {
     let later = found.later?;
     Some(format!("an entry starts at byte {later}, so the one before it was durable"))
 }
 
-/// Returns the same of a newer write-ahead log.
+/// Returns the proof by a newer write-ahead log: this one was durable when the newer one was created.
 fn later_log(has_content: bool) -> Option<String> {
     has_content.then(|| "a newer write-ahead log has content, so this one was durable".into())
 }
 
-/// Returns that the mark covers more than the log still holds, up to its write `last`.
+/// Returns the proof by the high-water mark: it covers more writes than the log, which ends at `last`.
 fn marked(last: Option<u64>, reached: u64) -> Option<String> {
     let last = last.filter(|last| *last < reached)?;
-    Some(format!("the log is whole up to write {last}, but {reached} was durable"))
+    Some(format!("the log is valid up to write {last}, but write {reached} was durable"))
 }
 
-/// Shortens a file, durably.
+/// Truncates a file durably.
 fn cut(path: &Path, end: u64) -> Result<(), StorageError> {
     let file = OpenOptions::new().write(true).open(path);
     let done = file.and_then(|file| {
@@ -108,7 +112,7 @@ fn cut(path: &Path, end: u64) -> Result<(), StorageError> {
     });
     done.map_err(|error| StorageError::Io {
         path: path.into(),
-        reason: format!("its torn end cannot be cut off: {error}"),
+        reason: format!("cannot truncate the torn end of the file: {error}"),
     })
 }
 
@@ -123,7 +127,7 @@ pub(super) fn manifest(database: &Path) -> Option<PathBuf> {
 pub(super) fn logs(database: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(database).into_iter().flatten().flatten();
     let mut logs: Vec<_> = entries.map(|entry| entry.path()).filter(|path| is_log(path)).collect();
-    // Their names are numbers, of six digits or more.
+    // The names are numbers of six or more digits, so shorter names are older.
     logs.sort_by_key(|path| (path.as_os_str().len(), path.clone()));
     logs
 }
