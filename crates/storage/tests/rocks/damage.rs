@@ -1,4 +1,4 @@
-//! Damaged files: rejected by name, never read as a shorter log.
+//! Tests of damaged files: the store is rejected with the file's name and never opens with a shorter log.
 
 use crate::{BORN, ME, copy, scratch};
 use std::fs;
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 const GROUPS: [GroupId; 2] = [GroupId(1), GroupId(2)];
 
-/// The content of a log, independent of its journal.
+/// Content of a log, independent of the form of its journal.
 pub(crate) type Content = Vec<(Option<bytes::Bytes>, Option<(Slot, bytes::Bytes)>, Slots)>;
 
 fn run(first: u64, stamp: u8, count: usize) -> LogOp {
@@ -18,13 +18,13 @@ fn run(first: u64, stamp: u8, count: usize) -> LogOp {
 }
 
 pub(crate) fn sized_run(first: u64, stamp: u8, count: usize, size: usize) -> LogOp {
-    // Never zero, so that zeros are damage.
+    // No zero bytes, so that a write of zeros is damage.
     let command = |at| Value::Command(vec![0x80 | stamp ^ at as u8; size].into());
     let values: Values = (0..count).map(command).collect();
     LogOp::Put(StoredRun { first: Slot(first), stamp: vec![stamp].into(), values })
 }
 
-/// Returns a batch in the manner of a protocol: votes, runs, a truncation, a compaction.
+/// Returns a batch like those of a protocol: runs with a vote, a truncation or a compaction.
 fn batch(at: u64) -> Batch {
     let mut ops = vec![(GROUPS[0], run(at, at as u8, 2))];
     match at % 4 {
@@ -52,8 +52,8 @@ pub(crate) fn read(path: &Path) -> Result<Content, StorageError> {
     content(&mut RocksLog::open(path, ME, BORN)?)
 }
 
-/// A log as a killed process leaves it: older batches in a table, newer ones in the write-ahead
-/// log; and what it holds.
+/// Folder of a log as a killed process leaves it, and its content. Older batches are in a table, newer ones
+/// in the write-ahead log.
 struct Victim {
     root: TempDir,
     holds: Content,
@@ -67,7 +67,7 @@ impl Victim {
         let mut log = RocksLog::open(&live, ME, BORN).unwrap();
         (1..=12).for_each(|at| log.commit(&batch(at)).unwrap());
         drop(log);
-        // To open it again moves what is in the write-ahead log into a table.
+        // An open flushes the write-ahead log to a table.
         let mut log = RocksLog::open(&live, ME, BORN).unwrap();
         (13..=24).for_each(|at| log.commit(&batch(at)).unwrap());
         let holds = content(&mut log).unwrap();
@@ -81,7 +81,7 @@ impl Victim {
         self.root.path().join("killed")
     }
 
-    /// The names of the files, below the store's folder, that match.
+    /// Returns the matching paths of the database's files, relative to the store's folder.
     fn files(&self, is: impl Fn(&str) -> bool) -> Vec<String> {
         let mut names: Vec<_> = fs::read_dir(self.killed().join("db"))
             .unwrap()
@@ -96,7 +96,7 @@ impl Victim {
         fs::read(self.killed().join(name)).unwrap()
     }
 
-    /// Opens a copy in which one file is replaced, or removed.
+    /// Opens a copy in which one file is replaced, or deleted if `bytes` is `None`.
     fn with(
         &mut self,
         name: &str,
@@ -114,12 +114,12 @@ impl Victim {
         (path, found)
     }
 
-    /// Returns whether damage is rejected. If it is not, all content must be present.
+    /// Returns whether the damaged store is rejected. Otherwise its content must be complete.
     fn is_rejected(&mut self, name: &str, bytes: Option<&[u8]>, how: &str) -> bool {
         let (path, found) = self.with(name, bytes);
         match found {
             Ok(found) => {
-                assert!(found == self.holds, "{how} of {name}: a log that looks whole and is not");
+                assert!(found == self.holds, "{how} of {name}: the log opens with wrong content");
                 false
             }
             Err(StorageError::Damaged { path: named, reason }) => {
@@ -130,7 +130,7 @@ impl Victim {
         }
     }
 
-    /// Asserts that damage is rejected with the file's name.
+    /// Asserts that the damaged store is rejected with the file's name.
     fn assert_rejected(&mut self, name: &str, bytes: Option<&[u8]>, how: &str) {
         let (path, found) = self.with(name, bytes);
         match found {
@@ -138,7 +138,9 @@ impl Victim {
                 assert_eq!(named, path.join(name), "{how} of {name}: {reason}");
             }
             Err(other) => panic!("{how} of {name}: {other}"),
-            Ok(found) => panic!("{how} of {name}: opened, whole: {}", found == self.holds),
+            Ok(found) => {
+                panic!("{how} of {name}: the log opens; complete: {}", found == self.holds)
+            }
         }
     }
 }
@@ -149,11 +151,11 @@ pub(crate) fn flipped(bytes: &[u8], at: usize, bit: usize) -> Vec<u8> {
     bytes
 }
 
-/// The write-ahead log that holds something.
+/// Returns the name of the only write-ahead log with content.
 fn wal(victim: &Victim) -> String {
     let mut names = victim.files(|name| name.ends_with(".log"));
     names.retain(|name| !victim.bytes(name).is_empty());
-    assert_eq!(names.len(), 1, "one write-ahead log: {names:?}");
+    assert_eq!(names.len(), 1, "not exactly one write-ahead log: {names:?}");
     names.remove(0)
 }
 
@@ -162,7 +164,7 @@ fn undamaged_copy_opens_with_all_its_content() {
     let victim = Victim::new();
     assert_eq!(read(&victim.killed()).unwrap(), victim.holds);
     assert!(!wal(&victim).is_empty());
-    assert!(!victim.files(|name| name.ends_with(".sst")).is_empty(), "a table");
+    assert!(!victim.files(|name| name.ends_with(".sst")).is_empty(), "the database has no table");
 }
 
 #[test]
@@ -182,18 +184,18 @@ fn damage_of_the_write_ahead_log_is_rejected_by_name() {
     victim.assert_rejected(&name, Some(&zeros), "zeros everywhere");
     let (path, found) = victim.with(&name, None);
     match found {
-        // The file is not there to be named; what is left of the database is.
+        // The deleted file cannot be named, so the error names another file of the database.
         Err(StorageError::Damaged { path: named, reason }) => {
             assert!(named.starts_with(path.join("db")), "{named:?}");
             assert!(reason.contains("write-ahead log"), "{reason}");
         }
         Err(other) => panic!("a deleted write-ahead log: {other}"),
-        Ok(_) => panic!("a deleted write-ahead log is not missed"),
+        Ok(_) => panic!("a deleted write-ahead log is not detected"),
     }
 }
 
-/// RocksDB writes its log in blocks of 32 KiB, and reads damage in the last one, or right at the
-/// start of one, in other ways than elsewhere.
+/// RocksDB writes its log in blocks of 32 KiB. It handles damage in the last block, or at the start of a
+/// block, differently from damage elsewhere.
 #[test]
 fn damage_of_a_write_ahead_log_of_many_blocks_is_rejected_by_name() {
     const BLOCK: usize = 32 << 10;
@@ -224,7 +226,7 @@ fn damage_of_a_write_ahead_log_of_many_blocks_is_rejected_by_name() {
         let (one, two) = (block..block + BLOCK, block + BLOCK..block + 2 * BLOCK);
         let mut swapped = bytes.clone();
         swapped[one.clone()].copy_from_slice(&bytes[two.clone()]);
-        victim.is_rejected(&name, Some(&swapped), &format!("block doubled at {block}"));
+        victim.is_rejected(&name, Some(&swapped), &format!("block duplicated at {block}"));
         swapped[two].copy_from_slice(&bytes[one]);
         victim.is_rejected(&name, Some(&swapped), &format!("blocks swapped at {block}"));
     }
@@ -248,9 +250,9 @@ fn damage_of_other_files_is_rejected_or_harmless() {
             let zeros = zeroed(&bytes, at, 4096);
             refused += u32::from(victim.is_rejected(name, Some(&zeros), &format!("zeros at {at}")));
         }
-        // The mark has two places, and all between them is empty.
+        // The file has two copies of the mark with unused bytes between them.
         let least = if name == "HIGH" { 1 } else { 20 };
-        assert!(refused >= least, "{name}: hardly anything is refused: {refused}");
+        assert!(refused >= least, "{name}: only {refused} rejected, expected at least {least}");
     }
     victim.assert_rejected("HIGH", None, "delete");
     victim.assert_rejected("SYNOD", None, "delete");
@@ -264,7 +266,7 @@ fn damage_of_other_files_is_rejected_or_harmless() {
     }
 }
 
-/// Every bit of every relevant file. RocksDB must not hang on any of them either.
+/// Flips every bit of every relevant file. RocksDB must not hang on any of them, either.
 #[test]
 #[ignore = "takes minutes; run it after every update of RocksDB"]
 fn every_flipped_bit_is_rejected_or_harmless() {
@@ -282,8 +284,8 @@ fn every_flipped_bit_is_rejected_or_harmless() {
     }
 }
 
-/// One flipped bit turns the type of a record into one of recycled logs, on which RocksDB reads
-/// the same header for ever.
+/// One flipped bit changes the type of a record to one of recycled logs. RocksDB would read its header in an
+/// endless loop.
 #[test]
 fn record_types_of_recycled_logs_are_rejected_by_name() {
     let mut victim = Victim::new();
@@ -297,7 +299,7 @@ fn record_types_of_recycled_logs_are_rejected_by_name() {
             if name.ends_with(".log") || next < bytes.len() {
                 victim.assert_rejected(&name, Some(&bad), &how);
             } else {
-                // The manifest's last edit may be a torn one: all must be there without it.
+                // The last edit of the manifest may count as torn: the content must be complete without it.
                 victim.is_rejected(&name, Some(&bad), &how);
             }
             at = next;
@@ -309,22 +311,23 @@ fn record_types_of_recycled_logs_are_rejected_by_name() {
 #[test]
 fn older_files_among_newer_ones_are_rejected() {
     let mut victim = Victim::new();
-    // Today: the store ran on, and what was in the write-ahead log moved into a table.
+    // `yesterday` is the older copy. Since then the store committed more, and an open flushed its
+    // write-ahead log to a table.
     let yesterday = victim.root.path().join("yesterday");
     copy(&victim.killed(), &yesterday);
     let mut log = RocksLog::open(victim.killed(), ME, BORN).unwrap();
     (25..=40).for_each(|at| log.commit(&batch(at)).unwrap());
     victim.holds = content(&mut log).unwrap();
     drop(log);
-    // The whole database of yesterday beside today's mark.
+    // The whole older database with the newer high-water mark.
     let path = victim.root.path().join("mixed");
     copy(&victim.killed(), &path);
     fs::remove_dir_all(path.join("db")).unwrap();
     copy(&yesterday.join("db"), &path.join("db"));
-    let error = read(&path).expect_err("yesterday's database");
+    let error = read(&path).expect_err("an older database opens");
     assert!(matches!(&error, StorageError::Damaged { .. }), "{error}");
     assert!(error.to_string().contains("was durable"), "{error}");
-    // One file of yesterday's, under a name of today's.
+    // One older file under the name of a newer one.
     let pairs = [("db/CURRENT", "db/CURRENT".to_owned()), ("HIGH", "HIGH".to_owned())];
     let newest = |folder: &Path| {
         let names = fs::read_dir(folder.join("db")).unwrap();
@@ -335,11 +338,11 @@ fn older_files_among_newer_ones_are_rejected() {
     let wal = (newest(&victim.killed()), newest(&yesterday));
     for (today, old) in pairs.iter().map(|(a, b)| (*a, b)).chain([(wal.0.as_str(), &wal.1)]) {
         let bytes = fs::read(yesterday.join(old)).unwrap();
-        victim.is_rejected(today, Some(&bytes), "yesterday's file");
+        victim.is_rejected(today, Some(&bytes), "older copy");
     }
 }
 
-/// A power loss may tear the one write that was not durable, and no other.
+/// A power loss may tear only the one write that is not durable.
 #[test]
 fn torn_write_after_the_durable_ones_is_dropped() {
     let root = scratch();
@@ -362,14 +365,14 @@ fn torn_write_after_the_durable_ones_is_dropped() {
     assert!(whole.len() > before + 60);
     for end in (before..=whole.len()).step_by(7).chain([whole.len()]) {
         copy(&live, &copied);
-        // The process died before it could note that the last write is durable.
+        // The process was killed before it recorded the last write in the high-water mark.
         fs::write(copied.join("HIGH"), &high).unwrap();
         let torn = copied.join("db").join(name.file_name().unwrap());
         fs::write(&torn, &whole[..end]).unwrap();
         let mut again = RocksLog::open(&copied, ME, BORN).unwrap();
         let found = content(&mut again).unwrap();
         assert_eq!(found, if end == whole.len() { after.clone() } else { durable.clone() });
-        // The store goes on, and what it writes now stays.
+        // The store accepts further writes, and they are durable.
         again.commit(&batch(7)).unwrap();
         let next = content(&mut again).unwrap();
         drop(again);
@@ -378,21 +381,21 @@ fn torn_write_after_the_durable_ones_is_dropped() {
     }
 }
 
-/// Damage that RocksDB's own checksums cannot see: good blocks with the wrong records in them.
+/// Damage that RocksDB's checksums cannot detect: valid blocks with wrong records.
 #[test]
 fn lost_surplus_and_misplaced_records_are_found() {
     type Change = fn(&rocksdb::DB, &[Vec<u8>]);
     let changes: [(&str, Change); 6] = [
-        ("the middle is lost", |db, keys| db.delete(&keys[1]).unwrap()),
-        ("the first is lost", |db, keys| db.delete(&keys[0]).unwrap()),
-        ("the last is lost", |db, keys| db.delete(&keys[3]).unwrap()),
-        ("one more than the head knows", |db, keys| {
+        ("a middle record is lost", |db, keys| db.delete(&keys[1]).unwrap()),
+        ("the first record is lost", |db, keys| db.delete(&keys[0]).unwrap()),
+        ("the last record is lost", |db, keys| db.delete(&keys[3]).unwrap()),
+        ("a record after the end in the head", |db, keys| {
             let value = db.get(&keys[3]).unwrap().unwrap();
             let mut next = keys[3].clone();
             *next.last_mut().unwrap() += 1;
             db.put(next, value).unwrap();
         }),
-        ("two have changed places", |db, keys| {
+        ("two records are swapped", |db, keys| {
             let (one, two) = (db.get(&keys[1]).unwrap(), db.get(&keys[2]).unwrap());
             db.put(&keys[1], two.unwrap()).unwrap();
             db.put(&keys[2], one.unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! The folder of a store: kind, owner, format, incarnation.
+//! Tests of a store's folder: kind, owner, format, incarnation, and creation.
 
 use crate::{BORN, ME, copy, scratch};
 use std::collections::BTreeMap;
@@ -14,10 +14,10 @@ fn log(path: &Path) -> Result<RocksLog, StorageError> {
 }
 
 fn rejection<T>(opened: Result<T, StorageError>) -> StorageError {
-    opened.err().expect("the folder is refused")
+    opened.err().expect("the folder is rejected")
 }
 
-/// Every file below a folder with its content.
+/// Returns every file below a folder with its content.
 fn files(path: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(path).unwrap().map(Result::unwrap) {
@@ -36,7 +36,7 @@ fn foreign_folder_is_rejected_and_not_changed() {
     let photos = root.path().join("photos");
     fs::create_dir(&photos).unwrap();
     fs::write(photos.join("me.jpg"), b"smile").unwrap();
-    // A database of someone else, which RocksDB itself would open.
+    // A RocksDB database of another application: RocksDB itself would open it.
     let theirs = root.path().join("theirs");
     let ours = root.path().join("ours");
     drop(log(&ours).unwrap());
@@ -58,9 +58,9 @@ fn store_of_the_other_kind_is_rejected() {
     drop(log(&one).unwrap());
     drop(RocksState::open(&other, ME).unwrap());
     let error = rejection(RocksState::open(&one, ME));
-    assert!(error.to_string().contains("it is a synod log store, not a synod state store"));
+    assert!(error.to_string().contains("a synod log store, not a synod state store"), "{error}");
     let error = rejection(log(&other));
-    assert!(error.to_string().contains("it is a synod state store, not a synod log store"));
+    assert!(error.to_string().contains("a synod state store, not a synod log store"), "{error}");
     log(&one).unwrap();
 }
 
@@ -82,7 +82,7 @@ fn store_of_another_node_is_rejected_with_both_names() {
 fn newer_format_is_rejected_before_the_database_is_touched() {
     let root = scratch();
     drop(log(root.path()).unwrap());
-    let mut text = String::from("synod log store\nformat 2\nwho knows what\n");
+    let mut text = String::from("synod log store\nformat 2\nunknown field\n");
     text.push_str(&format!("checksum {:08x}\n", crc32fast::hash(text.as_bytes())));
     fs::write(root.path().join("SYNOD"), text).unwrap();
     let before = files(root.path());
@@ -92,7 +92,7 @@ fn newer_format_is_rejected_before_the_database_is_touched() {
 }
 
 #[test]
-fn path_that_is_no_folder_is_an_io_error() {
+fn path_of_a_file_is_an_io_error() {
     let root = scratch();
     let file = root.path().join("file");
     fs::write(&file, b"").unwrap();
@@ -103,7 +103,7 @@ fn path_that_is_no_folder_is_an_io_error() {
 }
 
 #[test]
-fn incarnation_is_stable_and_a_wiped_store_has_another() {
+fn store_keeps_its_incarnation_until_it_is_wiped() {
     let root = scratch();
     let path = root.path().join("a/b/log");
     assert_eq!(log(&path).unwrap().boot_id().incarnation, BORN);
@@ -120,7 +120,7 @@ fn interrupted_creation_is_repeated() {
     let root = scratch();
     let whole = root.path().join("whole");
     drop(log(&whole).unwrap());
-    // Only the last step of making a store is missing.
+    // The state before the last step of a creation: the marker has its temporary name.
     fs::rename(whole.join("SYNOD"), whole.join("SYNOD.new")).unwrap();
     let mut again = RocksLog::open(&whole, ME, Incarnation(5)).unwrap();
     assert_eq!(again.boot_id().incarnation, Incarnation(5));
@@ -129,7 +129,7 @@ fn interrupted_creation_is_repeated() {
     again.commit(&Batch { ops }).unwrap();
     drop(again);
     assert!(log(&whole).unwrap().load(GroupId(1)).unwrap().hard_state.is_some());
-    // Nothing but a lock: someone was just about to begin.
+    // The state after the first step: the folder contains only the lock file.
     let locked = root.path().join("locked");
     fs::create_dir(&locked).unwrap();
     fs::write(locked.join("LOCK"), b"").unwrap();

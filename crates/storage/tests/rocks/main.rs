@@ -1,4 +1,4 @@
-//! The stores on RocksDB pass the conformance suites, and reject folders and files that they must not open.
+//! Tests of the stores on RocksDB: conformance, damaged files, power losses, foreign folders, and locks.
 
 mod damage;
 mod data_dir;
@@ -20,8 +20,8 @@ const ME: StoreIdentity = StoreIdentity { cluster: ClusterId(77), node: NodeId(2
 
 const BORN: Incarnation = Incarnation(0xABCD);
 
-/// A store's folder. A crash copies it while the store is still open, as a killed process would
-/// leave it, and goes on with the copy.
+/// Folder of a store. A crash copies it while the store is open, as a killed process would leave it, and
+/// continues with the copy.
 struct Disk {
     root: TempDir,
     crashes: u32,
@@ -73,13 +73,13 @@ impl Fixture for State {
     }
 }
 
-/// Returns a folder in memory where the system has one: these tests open thousands of stores.
+/// Creates a temporary folder, in memory if the system supports it: these tests open thousands of stores.
 fn scratch() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
-/// Copies a folder that may be in use, as a crash would leave it: all of it as of one moment.
-/// RocksDB tidies up in the background, so a copy during which anything changed is made again.
+/// Copies a folder that may be in use, in one consistent state, as a crash would leave it. RocksDB deletes
+/// files in the background, so the copy is repeated if anything changed meanwhile.
 fn copy(from: &Path, to: &Path) {
     loop {
         let before = listing(from);
@@ -91,11 +91,11 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Every file below a folder, with its length and when it was written last.
+/// Returns every file below a folder with its length and the time of its last write.
 fn listing(folder: &Path) -> BTreeMap<PathBuf, (u64, SystemTime)> {
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
-        // A file that goes while it is looked at makes the next listing a different one.
+        // A file that is deleted meanwhile is missing in the next listing, too, so the copy is repeated.
         let Ok(about) = entry.metadata() else { continue };
         if about.is_dir() {
             files.append(&mut listing(&entry.path()));
@@ -106,7 +106,7 @@ fn listing(folder: &Path) -> BTreeMap<PathBuf, (u64, SystemTime)> {
     files
 }
 
-/// Copies what is there; files that go meanwhile are left out.
+/// Copies the files of a folder, except those that are deleted meanwhile.
 fn copy_files(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
@@ -123,12 +123,12 @@ fn copy_files(from: &Path, to: &Path) {
 }
 
 #[test]
-fn log_passes_the_suite() {
+fn rocks_log_passes_the_conformance_suite() {
     conformance::log_store(|| Log(Disk::new()));
 }
 
 #[test]
-fn state_passes_the_suite() {
+fn rocks_state_passes_the_conformance_suite() {
     conformance::state_store(|| State(Disk::new()));
 }
 
@@ -140,14 +140,14 @@ proptest! {
     #![proptest_config(cases())]
 
     #[test]
-    fn log_agrees_with_the_reference_on_any_script(
+    fn rocks_log_equals_the_model_for_any_script(
         bytes in proptest::collection::vec(any::<u8>(), 0..400),
     ) {
         conformance::check_log(Log(Disk::new()), &conformance::log_steps(&bytes));
     }
 
     #[test]
-    fn state_agrees_with_the_reference_on_any_script(
+    fn rocks_state_equals_the_model_for_any_script(
         bytes in proptest::collection::vec(any::<u8>(), 0..300),
     ) {
         conformance::check_state(State(Disk::new()), &conformance::state_steps(&bytes));

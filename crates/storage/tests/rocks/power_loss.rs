@@ -1,5 +1,5 @@
-//! A power loss tears unsynced writes, page by page and in any order: the store opens with all that was
-//! synced. Damage of synced writes is rejected by name, even when the high-water mark is old.
+//! Tests of power losses, which tear unsynced writes page by page and in any order. A store opens with all
+//! synced writes. Damage of synced writes is reported with the file's name, even if the high-water mark is old.
 
 use crate::damage::{content, flipped, read, sized_run, zeroed};
 use crate::{BORN, ME, copy, scratch};
@@ -10,7 +10,7 @@ use synod_types::{Changes, GroupId};
 
 const PAGE: usize = 4096;
 
-/// A page that was not written holds zeros, or what the disk's blocks held before.
+/// Content of a page that was not written: zeros, or the previous content of the disk's block.
 const UNWRITTEN: [u8; 2] = [0, 0xA5];
 
 fn commit(log: &mut RocksLog, slot: u64, values: usize) {
@@ -18,18 +18,18 @@ fn commit(log: &mut RocksLog, slot: u64, values: usize) {
     log.commit(&Batch { ops }).unwrap();
 }
 
-/// The file of a database that ends so and is the largest.
+/// Returns the largest file of a database among those with a matching name.
 fn file(store: &Path, is: impl Fn(&str) -> bool) -> PathBuf {
     let paths = fs::read_dir(store.join("db")).unwrap().map(|entry| entry.unwrap().path());
     let named = paths.filter(|path| is(path.file_name().unwrap().to_str().unwrap()));
-    named.max_by_key(|path| fs::metadata(path).unwrap().len()).expect("such a file")
+    named.max_by_key(|path| fs::metadata(path).unwrap().len()).expect("a file with this name")
 }
 
 fn wal(store: &Path) -> PathBuf {
     file(store, |name| name.ends_with(".log"))
 }
 
-/// Every choice of one page, and of two, out of those that reach past `synced`.
+/// Returns every set of one or two lost pages among those that contain bytes after `synced`.
 fn losses(synced: usize, length: usize) -> Vec<Vec<usize>> {
     let pages: Vec<_> = (synced / PAGE..length.div_ceil(PAGE)).collect();
     let alone = pages.iter().map(|page| vec![*page]);
@@ -39,25 +39,25 @@ fn losses(synced: usize, length: usize) -> Vec<Vec<usize>> {
     alone.chain(pairs).collect()
 }
 
-/// The file with pages as they were when `synced` bytes were all there was.
+/// Returns the file with its first `synced` bytes and without the later content of the lost pages.
 fn torn(whole: &[u8], synced: usize, pages: &[usize], unwritten: u8) -> Vec<u8> {
     let mut bytes = whole.to_vec();
     for page in pages {
         let from = (page * PAGE).max(synced);
         let to = (page * PAGE + PAGE).min(bytes.len());
-        // The block that was written in part held nothing else.
+        // The rest of the page that contains the last synced byte was zero.
         let old = if page * PAGE < synced { 0 } else { unwritten };
         bytes[from..to].fill(old);
     }
     bytes
 }
 
-/// A log whose last batch was written and not synced: copied, with the mark of its opening, which
-/// is the last that is certain to be on the disk.
+/// Copy of a log whose last batch was written, but not synced. The high-water mark is the one of its open,
+/// because only that one is certain to be durable.
 struct Unsynced {
     root: tempfile::TempDir,
     path: PathBuf,
-    /// How long the write-ahead log was before each batch, and how long it is.
+    /// Length of the write-ahead log before each batch, and after the last one.
     ends: Vec<usize>,
     whole: Vec<u8>,
     synced: crate::damage::Content,
@@ -87,11 +87,11 @@ impl Unsynced {
         copy(&live, &path);
         fs::write(path.join("HIGH"), mark).unwrap();
         let whole = fs::read(&wal).unwrap();
-        assert!(ends[10] - ends[9] > 9 * PAGE, "a tail of many pages");
+        assert!(ends[10] - ends[9] > 9 * PAGE, "the last batch has too few pages");
         Self { root, path, ends, whole, synced, all }
     }
 
-    /// Opens a copy with this write-ahead log.
+    /// Opens a copy of the store with this content of the write-ahead log.
     fn with(&self, bytes: &[u8]) -> (PathBuf, Result<crate::damage::Content, StorageError>) {
         let path = self.root.path().join("try");
         copy(&self.path, &path);
@@ -109,12 +109,14 @@ impl Unsynced {
         match self.with(bytes) {
             (name, Err(StorageError::Damaged { path, .. })) => assert_eq!(path, name, "{how}"),
             (_, Err(other)) => panic!("{how}: {other}"),
-            (_, Ok(found)) => panic!("{how}: opened, with all synced: {}", found == self.synced),
+            (_, Ok(found)) => {
+                panic!("{how}: the store opens; it has all synced writes: {}", found == self.synced)
+            }
         }
     }
 }
 
-/// The store takes writes, and is opened again with what it held and what it took.
+/// Checks that the store accepts writes, and that the next open finds its old and its new content.
 fn accepts_writes(path: &Path, found: &crate::damage::Content) {
     let mut log = RocksLog::open(path, ME, BORN).unwrap();
     assert_eq!(&content(&mut log).unwrap(), found);
@@ -128,17 +130,18 @@ fn accepts_writes(path: &Path, found: &crate::damage::Content) {
 fn log_opens_with_all_synced_batches_for_any_lost_pages_of_the_last_batch() {
     let store = Unsynced::new();
     let (synced, length) = (store.ends[9], store.ends[10]);
-    assert!(store.with(&store.whole).1.unwrap() == store.all, "nothing is lost");
+    assert!(store.with(&store.whole).1.unwrap() == store.all, "the intact store lost content");
     for pages in losses(synced, length) {
         for unwritten in UNWRITTEN {
             let (_, found) = store.with(&torn(&store.whole, synced, &pages, unwritten));
-            let found = found.unwrap_or_else(|error| panic!("pages {pages:?} lost: {error}"));
-            assert!(found == store.synced, "pages {pages:?} lost");
+            let found = found.unwrap_or_else(|error| panic!("pages {pages:?} are lost: {error}"));
+            assert!(found == store.synced, "pages {pages:?} are lost: unexpected content");
         }
     }
 }
 
-/// The first batch of a new write-ahead log is the one that counts the opening.
+/// Each open creates a write-ahead log, whose first batch increments the boot count. The power fails before
+/// that batch is synced.
 #[test]
 fn log_opens_after_a_power_loss_while_it_was_opened() {
     let root = scratch();
@@ -156,7 +159,7 @@ fn log_opens_after_a_power_loss_while_it_was_opened() {
             fs::write(path.join("HIGH"), &mark).unwrap();
             fs::write(wal(&path), bytes).unwrap();
             let mut again = RocksLog::open(&path, ME, BORN).unwrap();
-            assert_eq!(again.boot_id().boot, 2, "the opening that was cut short is not counted");
+            assert_eq!(again.boot_id().boot, 2, "the interrupted open is counted");
             assert_eq!(content(&mut again).unwrap(), holds);
             drop(again);
             fs::remove_dir_all(&path).unwrap();
@@ -180,7 +183,7 @@ fn log_with_a_lost_page_is_rejected_once_the_mark_covers_the_batch() {
 #[test]
 fn damage_before_the_last_batch_is_rejected_by_name_even_if_the_mark_is_old() {
     let store = Unsynced::new();
-    // The batch before the last one begins here: it shows that those before it were durable.
+    // The start of the batch before the last one proves that all earlier batches were synced.
     let durable = store.ends[8];
     for at in (0..durable).step_by(PAGE / 3) {
         let how = format!("bit flip at {at}");
@@ -194,7 +197,7 @@ fn damage_before_the_last_batch_is_rejected_by_name_even_if_the_mark_is_old() {
     }
 }
 
-/// A state and what it is to hold: the number of the last batch.
+/// Writes a batch with its own key, and with its number under the key `last`.
 fn put(state: &mut RocksState, at: u8) {
     let mut changes = Changes::new();
     changes.put(vec![at], vec![at; 3000]);
@@ -202,18 +205,18 @@ fn put(state: &mut RocksState, at: u8) {
     state.write(&changes).unwrap();
 }
 
-/// The last batch that a state holds, which is a prefix of those written.
+/// Returns the number of the last batch in a state, and checks that all earlier batches are complete.
 fn last(path: &Path) -> Result<u8, StorageError> {
     let state = RocksState::open(path, ME)?.reader();
     let last = state.get(b"last")?.expect("a first batch was synced")[0];
     let keys: Result<Vec<_>, _> = state.range(b"", Some(b"l")).map(|e| e.map(|e| e.0)).collect();
     let expected: Vec<_> = (0..=last).map(|at| vec![at]).collect();
-    assert_eq!(keys?, expected, "a prefix of the batches");
+    assert_eq!(keys?, expected, "the state is not a prefix of the batches");
     Ok(last)
 }
 
 #[test]
-fn state_opens_at_its_last_sync_for_any_loss_of_the_next() {
+fn state_opens_at_its_last_sync_if_the_next_one_is_torn() {
     let root = scratch();
     let (live, before) = (root.path().join("live"), root.path().join("before"));
     let mut state = RocksState::open(&live, ME).unwrap();
@@ -221,12 +224,12 @@ fn state_opens_at_its_last_sync_for_any_loss_of_the_next() {
     state.sync().unwrap();
     (20..40).for_each(|at| put(&mut state, at));
     copy(&live, &before);
-    assert_eq!(last(&before).unwrap(), 19, "what was not synced is in memory only");
+    assert_eq!(last(&before).unwrap(), 19, "unsynced batches are on disk");
     fs::remove_dir_all(&before).unwrap();
     copy(&live, &before);
     state.sync().unwrap();
 
-    // The power fails in this sync. The table is written and synced, then named in the manifest.
+    // The power fails during this sync, which writes and syncs a table, then adds it to the manifest.
     let is_manifest = |name: &str| name.starts_with("MANIFEST");
     let path = root.path().join("try");
     let opened = |manifest: &[u8], table: Option<&[u8]>| {
@@ -242,24 +245,24 @@ fn state_opens_at_its_last_sync_for_any_loss_of_the_next() {
     };
     let old = fs::read(file(&before, is_manifest)).unwrap();
     let new = fs::read(file(&live, is_manifest)).unwrap();
-    assert!(new.len() > old.len() && new.starts_with(&old), "one more edit");
+    assert!(new.len() > old.len() && new.starts_with(&old), "the sync adds an edit");
     assert_eq!(opened(&new, None).unwrap(), 39);
-    // The edit that names the table comes first; another one, without effect, follows it.
+    // The first edit adds the table; a second one has no effect on the content.
     let mut found = [0, 0];
     let mut count = |manifest: &[u8], how: &str| match opened(manifest, None).unwrap() {
         19 => found[0] += 1,
         39 => found[1] += 1,
-        last => panic!("{how}: the state ends at {last}"),
+        last => panic!("{how}: the last batch is {last}"),
     };
     for from in (old.len()..new.len()).step_by(9) {
-        count(&new[..from], &format!("cut at {from}"));
+        count(&new[..from], &format!("truncated at byte {from}"));
         for unwritten in UNWRITTEN {
             let mut torn = new.clone();
             torn[from..(from + 9).min(new.len())].fill(unwritten);
             count(&torn, &format!("a hole at {from}"));
         }
     }
-    assert!(found[0] > 20 && found[1] > 5, "before and after the sync: {found:?}");
+    assert!(found[0] > 20 && found[1] > 5, "states before and after the sync: {found:?}");
     let tables = |path: &Path| {
         let names = fs::read_dir(path.join("db")).unwrap().map(|entry| entry.unwrap().path());
         names.filter(|path| path.extension().is_some_and(|end| end == "sst")).count()
@@ -295,7 +298,7 @@ fn state_that_ends_before_its_last_sync_is_rejected() {
                 copy(&killed, &path);
                 fs::write(path.join("db").join(name.file_name().unwrap()), damaged).unwrap();
                 match last(&path) {
-                    // It hit what nothing reads, such as the padding of a table.
+                    // The damage is in bytes that no read depends on, such as the padding of a table.
                     Ok(last) => {
                         harmless += 1;
                         assert_eq!(last, 19, "damage of {end} at {at}");
@@ -309,6 +312,6 @@ fn state_that_ends_before_its_last_sync_is_rejected() {
                 fs::remove_dir_all(&path).unwrap();
             }
         }
-        assert!(refused > 100, "{end}: refused {refused}, harmless {harmless}");
+        assert!(refused > 100, "{end}: {refused} rejected, {harmless} harmless");
     }
 }

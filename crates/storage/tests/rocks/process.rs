@@ -1,4 +1,4 @@
-//! A store that another process has open.
+//! Tests of stores that are open in another process.
 
 use crate::{BORN, ME};
 use std::io::{BufRead, BufReader};
@@ -14,9 +14,9 @@ fn number(group: u64, value: u64) -> Batch {
     Batch { ops }
 }
 
-/// Not a test: the other process, started by the test below.
+/// Process that commits until it is killed. Not a test: the test below starts it.
 #[test]
-#[ignore = "the other process of commits_of_a_killed_process_are_durable"]
+#[ignore = "child process of commits_of_a_killed_process_are_durable"]
 fn holder() {
     let Ok(folder) = std::env::var(FOLDER) else { return };
     let mut log = RocksLog::open(Path::new(&folder), ME, BORN).unwrap();
@@ -37,7 +37,7 @@ fn commits_of_a_killed_process_are_durable() {
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut committed = || loop {
-        let line = lines.next().expect("the other process commits").unwrap();
+        let line = lines.next().expect("the child process exited").unwrap();
         if let Some(value) = line.strip_prefix("committed ") {
             return value.parse::<u64>().unwrap();
         }
@@ -55,7 +55,7 @@ fn commits_of_a_killed_process_are_durable() {
     assert_eq!(log.boot_id().boot, 2);
     let found = log.load(GroupId(1)).unwrap().hard_state.unwrap();
     let found = u64::from_le_bytes(found[..].try_into().unwrap());
-    assert!(found >= last, "{last} was committed, {found} found");
+    assert!(found >= last, "value {last} was committed, but the store has {found}");
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn store_that_is_open_cannot_be_opened_again() {
     let root = tempfile::tempdir().unwrap();
     let (log, state) = (root.path().join("log"), root.path().join("state"));
     let held = RocksLog::open(&log, ME, BORN).unwrap();
-    let error = RocksLog::open(&log, ME, BORN).err().expect("open already");
+    let error = RocksLog::open(&log, ME, BORN).err().expect("the store is in use");
     assert!(error.to_string().contains("in use"), "{error}");
     drop(held);
     RocksLog::open(&log, ME, BORN).unwrap();
