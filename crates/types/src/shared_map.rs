@@ -1,9 +1,9 @@
-//! An ordered map whose copies are cheap: a B+ tree of shared nodes.
+//! Ordered map with cheap clones: a copy-on-write B+ tree.
 //!
-//! A clone shares every node, so that a view of the whole store costs one reference count. A change
-//! copies the shared nodes on its path, and changes the others in place: a store without views copies
-//! nothing. Each inner node has the number of keys below each child, so that the keys of an interval
-//! are counted on two paths, without visiting them.
+//! A clone shares all nodes, so that a view of a whole store costs one reference count. A change copies the
+//! shared nodes on the path to its key, and modifies unshared nodes in place: a map without clones copies
+//! nothing. Inner nodes have the number of keys of each child, so that the keys of an interval are counted on
+//! two paths from the root, without a visit to each key.
 
 use alloc::sync::Arc;
 use alloc::vec;
@@ -12,20 +12,19 @@ use bytes::Bytes;
 use core::ops::Bound;
 use core::slice;
 
-/// The maximum number of slots of a node. Larger nodes make changes under a view more expensive, smaller
-/// ones lookups.
+/// Maximum number of slots of a node. Larger nodes make changes of shared nodes more expensive, smaller
+/// nodes make lookups more expensive.
 const MAX: usize = 32;
-/// A node with at most this many slots is merged with a neighbour if both fit into one.
+/// Number of slots up to which a node is merged with a sibling, if both fit into one node.
 const SMALL: usize = MAX / 4;
 
-/// An ordered map from bytes to values whose copies are cheap: a clone shares the content, and costs one
-/// reference count.
+/// Ordered map from bytes to values. A clone shares the content and costs one reference count.
 #[derive(Clone, Debug)]
 pub struct SharedMap<V> {
     root: Arc<Node<V>>,
 }
 
-/// All leaves are equally deep. No node but the root is empty.
+/// Node of the tree. All leaves have the same depth, and only the root may be empty.
 #[derive(Clone, Debug)]
 enum Node<V> {
     Leaf(Vec<(Bytes, V)>),
@@ -34,9 +33,9 @@ enum Node<V> {
 
 #[derive(Clone, Debug)]
 struct Child<V> {
-    /// At or below each key of this child, and above each key of the child before.
+    /// Lower bound of the child's keys, above all keys of the previous child.
     low: Bytes,
-    /// The number of keys.
+    /// Number of keys.
     len: usize,
     node: Arc<Node<V>>,
 }
@@ -54,7 +53,7 @@ impl<V: Clone> SharedMap<V> {
         self.root.len()
     }
 
-    /// Returns whether there is no key.
+    /// Returns whether the map has no keys.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.root.slots() == 0
@@ -72,8 +71,8 @@ impl<V: Clone> SharedMap<V> {
         }
     }
 
-    /// Returns the value of a key, to change it. Only for a key that is likely to exist: shared nodes on
-    /// its path are copied.
+    /// Returns the mutable value of a key. Copies the shared nodes on the key's path even if the key does not
+    /// exist, so callers use it for keys that are likely to exist.
     pub fn get_mut(&mut self, key: &[u8]) -> Option<&mut V> {
         let mut node = &mut self.root;
         loop {
@@ -94,7 +93,7 @@ impl<V: Clone> SharedMap<V> {
         let (old, split) = insert(&mut self.root, key, value);
         if let Some(right) = split {
             let left = core::mem::replace(&mut self.root, Arc::new(Node::Leaf(Vec::new())));
-            // Below every key: the leftmost child takes whatever is below its neighbours.
+            // The empty key is below every key: the first child has no lower bound.
             let left = Child { low: Bytes::new(), len: left.len(), node: left };
             self.root = Arc::new(Node::Inner(vec![left, right]));
         }
@@ -106,6 +105,7 @@ impl<V: Clone> SharedMap<V> {
         // A missing key must not copy the nodes on its path.
         self.get(key)?;
         let value = remove(&mut self.root, key);
+        // A root with one child only adds depth.
         while let Node::Inner(children) = &*self.root {
             match &children[..] {
                 [only] => self.root = Arc::clone(&only.node),
@@ -115,7 +115,7 @@ impl<V: Clone> SharedMap<V> {
         Some(value)
     }
 
-    /// Returns the number of keys in an interval, without a visit to each.
+    /// Returns the number of keys in an interval, in logarithmic time.
     #[must_use]
     pub fn count(&self, bounds: (Bound<&[u8]>, Bound<&[u8]>)) -> usize {
         let (start, end) = bounds;
@@ -129,10 +129,11 @@ impl<V: Clone> SharedMap<V> {
             Bound::Included(key) => self.rank(key, true),
             Bound::Excluded(key) => self.rank(key, false),
         };
+        // A reversed interval is empty.
         through.saturating_sub(below)
     }
 
-    /// Returns the entries of an interval, in the order of their keys.
+    /// Returns the entries of an interval in ascending order of their keys.
     #[must_use]
     pub fn range(&self, bounds: (Bound<&[u8]>, Bound<&[u8]>)) -> MapEntries<'_, V> {
         let mut entries =
@@ -143,13 +144,13 @@ impl<V: Clone> SharedMap<V> {
         entries
     }
 
-    /// Returns all entries, in the order of their keys.
+    /// Returns all entries in ascending order of their keys.
     #[must_use]
     pub fn iter(&self) -> MapEntries<'_, V> {
         self.range((Bound::Unbounded, Bound::Unbounded))
     }
 
-    /// The number of keys below `key`, which counts itself if `inclusive`.
+    /// Returns the number of keys below `key`, plus `key` itself if `inclusive`.
     fn rank(&self, key: &[u8], inclusive: bool) -> usize {
         let mut node = &*self.root;
         let mut below = 0;
@@ -188,8 +189,7 @@ impl<V> Node<V> {
     }
 }
 
-/// Inserts below a node; returns the old value, and the right half of a node that became too
-/// large.
+/// Inserts a value below a node. Returns the old value, and the right half of the node if it was split.
 fn insert<V: Clone>(
     node: &mut Arc<Node<V>>,
     key: Bytes,
@@ -205,12 +205,14 @@ fn insert<V: Clone>(
         },
         Node::Inner(children) => {
             let at = child_of(children, &key);
+            // Only in the first child of a node, whose lower bound must fall with its lowest key.
             if key < children[at].low {
                 children[at].low = key.clone();
             }
             let (old, right) = insert(&mut children[at].node, key, value);
             children[at].len += usize::from(old.is_none());
             if let Some(right) = right {
+                // The keys of the right half were counted in the child that was split.
                 children[at].len -= right.len;
                 children.insert(at + 1, right);
             }
@@ -219,7 +221,7 @@ fn insert<V: Clone>(
     }
 }
 
-/// Removes a key that is there.
+/// Removes an existing key below a node, and returns its value.
 fn remove<V: Clone>(node: &mut Arc<Node<V>>, key: &[u8]) -> V {
     match Arc::make_mut(node) {
         Node::Leaf(items) => {
@@ -231,6 +233,7 @@ fn remove<V: Clone>(node: &mut Arc<Node<V>>, key: &[u8]) -> V {
             let value = remove(&mut children[at].node, key);
             children[at].len -= 1;
             match children[at].node.slots() {
+                // Only the root may be empty.
                 0 => drop(children.remove(at)),
                 slots if slots <= SMALL => merge(children, at),
                 _ => {}
@@ -240,7 +243,7 @@ fn remove<V: Clone>(node: &mut Arc<Node<V>>, key: &[u8]) -> V {
     }
 }
 
-/// Merges a small child with a neighbour if both fit into one node.
+/// Merges a small child with a sibling if both fit into one node.
 fn merge<V: Clone>(children: &mut Vec<Child<V>>, at: usize) {
     let slots = |at: usize| children.get(at).map(|child| child.node.slots());
     let fits = |left: usize| slots(left).zip(slots(left + 1)).is_some_and(|(a, b)| a + b <= MAX);
@@ -249,18 +252,20 @@ fn merge<V: Clone>(children: &mut Vec<Child<V>>, at: usize) {
         _ if fits(at) => at,
         _ => return,
     };
+    // The lower bound of the left child holds for both.
     let right = children.remove(left + 1);
     let child = &mut children[left];
     child.len += right.len;
     match (Arc::make_mut(&mut child.node), Arc::unwrap_or_clone(right.node)) {
         (Node::Leaf(items), Node::Leaf(mut more)) => items.append(&mut more),
         (Node::Inner(items), Node::Inner(mut more)) => items.append(&mut more),
-        _ => unreachable!("siblings are equally deep"),
+        _ => unreachable!("siblings have the same depth"),
     }
 }
 
-/// Something with a key in a node.
+/// Slot of a node: an entry of a leaf, or a child of an inner node.
 trait Slot {
+    /// Returns the key or the lower bound of the slot.
     fn low(&self) -> &Bytes;
 }
 
@@ -276,12 +281,12 @@ impl<V> Slot for Child<V> {
     }
 }
 
-/// Cuts the upper half off slots that are too many; the half's lowest key comes with it.
+/// Removes the upper half of the slots if there are too many. Returns it with its lowest key.
 fn split<S: Slot>(slots: &mut Vec<S>) -> Option<(Vec<S>, Bytes)> {
     if slots.len() <= MAX {
         return None;
     }
-    // Capacity for the growth of both halves.
+    // Full capacity, so that the new node grows without reallocation.
     let mut right = Vec::with_capacity(MAX + 1);
     right.extend(slots.drain(MAX / 2..));
     let low = right[0].low().clone();
@@ -296,23 +301,23 @@ fn find<V>(items: &[(Bytes, V)], key: &[u8]) -> Result<usize, usize> {
     items.binary_search_by(|(item, _)| item[..].cmp(key))
 }
 
-/// The child that a key belongs to: the last one that begins at or below it.
+/// Returns the index of a key's child: the last child whose lower bound is not above the key.
 fn child_of<V>(children: &[Child<V>], key: &[u8]) -> usize {
     children.partition_point(|child| &child.low[..] <= key).saturating_sub(1)
 }
 
-/// Entries of an interval, in the order of their keys.
+/// Entries of an interval, in ascending order of their keys.
 #[derive(Debug)]
 pub struct MapEntries<'a, V> {
-    /// How many are still to come.
+    /// Number of remaining entries.
     left: usize,
-    /// The children after the path to the leaf, deepest last.
+    /// Remaining children of each inner node on the path to the leaf, deepest node last.
     stack: Vec<slice::Iter<'a, Child<V>>>,
     leaf: slice::Iter<'a, (Bytes, V)>,
 }
 
 impl<'a, V> MapEntries<'a, V> {
-    /// Goes to the first key at or after a bound.
+    /// Moves to the first key within a lower bound.
     fn seek(&mut self, mut node: &'a Node<V>, start: Bound<&[u8]>) {
         loop {
             let key = match start {
@@ -337,7 +342,7 @@ impl<'a, V> MapEntries<'a, V> {
         }
     }
 
-    /// Goes to the next leaf.
+    /// Moves to the next leaf. Returns `None` after the last one.
     fn next_leaf(&mut self) -> Option<()> {
         let child = loop {
             match self.stack.last_mut()?.next() {
@@ -366,6 +371,7 @@ impl<'a, V> Iterator for MapEntries<'a, V> {
     type Item = (&'a Bytes, &'a V);
 
     fn next(&mut self) -> Option<Self::Item> {
+        // The count ends the iteration, so that the upper bound is not compared with each key.
         self.left = self.left.checked_sub(1)?;
         loop {
             if let Some((key, value)) = self.leaf.next() {
@@ -411,7 +417,7 @@ mod tests {
 
     type Model = BTreeMap<Bytes, u32>;
 
-    /// Checks what the tree's own types do not say.
+    /// Checks the invariants of the tree: node sizes, key order, bounds, counts and depth. Returns the depth.
     fn check(node: &Node<u32>, low: &[u8], high: Option<&[u8]>, root: bool) -> usize {
         let within = |key: &[u8]| key >= low && high.is_none_or(|high| key < high);
         assert!(node.slots() <= MAX && (root || node.slots() > 0), "{} slots", node.slots());
@@ -447,7 +453,7 @@ mod tests {
         }
     }
 
-    fn same(tree: &SharedMap<u32>, model: &Model) {
+    fn assert_equal(tree: &SharedMap<u32>, model: &Model) {
         check(&tree.root, b"", None, true);
         assert_eq!(tree.len(), model.len());
         assert!(tree.iter().eq(model.iter()));
@@ -457,7 +463,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn tree_agrees_with_an_ordered_map(
+        fn tree_equals_a_std_ordered_map(
             ops in prop::collection::vec((0_u8..10, 0_u16..700), 0..3000),
             probes in prop::collection::vec((any::<u8>(), 0_u16..720, any::<u8>(), 0_u16..720), 20),
             mostly_removes in any::<bool>(),
@@ -486,7 +492,7 @@ mod tests {
             }
             views.push((tree, model));
             for (tree, model) in &views {
-                same(tree, model);
+                assert_equal(tree, model);
             }
             let (tree, model) = &views[views.len() - 1];
             for (from_kind, from, to_kind, to) in probes {
@@ -501,13 +507,13 @@ mod tests {
     }
 
     #[test]
-    fn emptied_tree_is_a_single_leaf() {
+    fn emptied_tree_is_a_single_leaf_and_its_clone_is_unchanged() {
         let mut tree = SharedMap::new();
         (0..5_000).for_each(|number| assert_eq!(tree.insert(key(number), 1), None));
         let view = tree.clone();
         (0..5_000).for_each(|number| assert_eq!(tree.remove(&key(number)), Some(1)));
         assert!(matches!(&*tree.root, Node::Leaf(items) if items.is_empty()));
         assert_eq!(view.len(), 5_000);
-        same(&view, &(0..5_000).map(|number| (key(number), 1)).collect());
+        assert_equal(&view, &(0..5_000).map(|number| (key(number), 1)).collect());
     }
 }
