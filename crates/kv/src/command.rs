@@ -9,14 +9,14 @@ use std::collections::BTreeSet;
 /// Maximum number of compares, and of operations in each branch, of a transaction.
 pub const MAX_TXN_OPS: usize = 128;
 
-/// Maximum size of the reply to a command in bytes, approximately: keys, values and a little for each
+/// Maximum size of the reply to a command in bytes, approximately: keys, values and a constant for each
 /// key. A command with a larger reply is rejected as a whole, before its reply is built.
 ///
-/// The limit is part of the state machine: every node must reject the same commands, also at replay, or
-/// their states would differ. It is not configurable.
+/// The limit is part of the state machine and not configurable: every node must reject the same commands,
+/// also when it replays the log, or their states would diverge.
 pub const MAX_REPLY_BYTES: usize = 16 << 20;
 
-/// Request that goes through the log.
+/// Request that is replicated through the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
     /// Writes one key.
@@ -25,7 +25,7 @@ pub enum Command {
     DeleteRange(DeleteRange),
     /// Executes one of two lists of operations at one revision.
     Txn(Txn),
-    /// Executes a query at this position in the log, which makes it linearizable.
+    /// Executes a query at the command's position in the log, which makes it linearizable.
     Query(Query),
 }
 
@@ -44,8 +44,8 @@ impl Command {
         codec::decode(bytes)
     }
 
-    /// Checks the rules that do not depend on the store, so that an invalid request need not enter the
-    /// log. Applying checks them again.
+    /// Checks the rules that do not depend on the store, so that a server can reject an invalid request
+    /// before it enters the log. [`KvStore::execute`](crate::KvStore::execute) checks them again.
     ///
     /// # Errors
     /// The error that applying the command would return.
@@ -104,10 +104,10 @@ impl Query {
 pub struct Put {
     /// Key, which must not be empty.
     pub key: Bytes,
-    /// New value. `None` keeps the present value, with a new revision and version, and fails if the key
-    /// does not exist.
+    /// New value. `None` keeps the current value with a new revision and version, and fails if the key does
+    /// not exist.
     pub value: Option<Bytes>,
-    /// True if the answer includes the previous value.
+    /// True if the result includes the previous key-value pair.
     pub prev_kv: bool,
 }
 
@@ -122,9 +122,9 @@ impl Put {
 /// Deletion of all keys of a range.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeleteRange {
-    /// Keys of the request.
+    /// Keys to delete.
     pub keys: KeyRange,
-    /// True if the answer includes the deleted keys.
+    /// True if the result includes the deleted key-value pairs.
     pub prev_kv: bool,
 }
 
@@ -139,25 +139,25 @@ impl DeleteRange {
 /// Read of the keys of a range, with filters, order and limit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Range {
-    /// Keys of the request.
+    /// Keys to read.
     pub keys: KeyRange,
-    /// Maximum number of keys in the answer. 0 means no limit.
+    /// Maximum number of keys in the result. 0 means no limit.
     pub limit: u64,
-    /// Revision to read at. `None`, 0 and below mean the newest. Any other fails.
+    /// Revision to read. `None`, 0 and negative numbers mean the newest one. Other revisions are rejected.
     pub revision: Option<Revision>,
-    /// Order of the answer. `None` is the order of the keys.
+    /// Order of the result. `None` means ascending keys.
     pub sort: Option<Sort>,
     /// True if values are omitted.
     pub keys_only: bool,
     /// True if only the count is returned.
     pub count_only: bool,
-    /// Lower bound of the revision of the last write.
+    /// Inclusive lower bound of the mod revision.
     pub min_mod_revision: Option<Revision>,
-    /// Upper bound of the revision of the last write.
+    /// Inclusive upper bound of the mod revision.
     pub max_mod_revision: Option<Revision>,
-    /// Lower bound of the revision of the creation.
+    /// Inclusive lower bound of the create revision.
     pub min_create_revision: Option<Revision>,
-    /// Upper bound of the revision of the creation.
+    /// Inclusive upper bound of the create revision.
     pub max_create_revision: Option<Revision>,
 }
 
@@ -180,7 +180,7 @@ impl Range {
     }
 }
 
-/// Order of keys. Equal ones are in the order of their keys.
+/// Order of a result. Entries with equal properties are in ascending order of their keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sort {
     /// Property to sort by.
@@ -197,9 +197,9 @@ pub enum SortDirection {
     Ascending,
     /// Highest first.
     Descending,
-    /// Lowest first, of the first keys only: the limit, plus one key, applies before the sorting, and the
-    /// extra key is cut off afterwards. Without a limit or with a filter on revisions, all keys are
-    /// sorted. This is etcd's answer to a request with a sort target and no order.
+    /// Lowest first, but only of the first keys of the range: the limit plus one key is applied before the
+    /// sort, and the extra key is removed afterwards. Without a limit, or with a filter on revisions, all keys
+    /// are sorted. This is etcd's behaviour for a request with a sort target and no sort order.
     AscendingWithinLimit,
 }
 
@@ -210,27 +210,27 @@ pub enum SortBy {
     Key,
     /// Version of the key.
     Version,
-    /// Revision that created the key.
+    /// Create revision of the key.
     Created,
-    /// Revision that wrote the key last.
+    /// Mod revision of the key.
     Modified,
     /// Bytes of the value.
     Value,
 }
 
-/// Transaction: one of two lists of operations, depending on compares. All changes get one revision.
+/// Transaction: compares that select one of two lists of operations. All changes get one revision.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Txn {
-    /// Conditions, which must all hold for `success`.
+    /// Conditions. All must hold for `success`.
     pub compares: Vec<Compare>,
-    /// Operations if every compare holds. Each observes the effects of those before it.
+    /// Operations if every compare holds. Each observes the effects of the previous ones.
     pub success: Vec<Op>,
     /// Operations if a compare does not hold.
     pub failure: Vec<Op>,
 }
 
 impl Txn {
-    /// Returns whether neither branch can change anything.
+    /// Returns whether both branches consist of reads.
     #[must_use]
     pub fn is_read_only(&self) -> bool {
         self.success.iter().chain(&self.failure).all(|op| matches!(op, Op::Range(_)))
@@ -242,6 +242,7 @@ impl Txn {
             return Err(KvError::TooManyOps);
         }
         self.compares.iter().try_for_each(|compare| check_key(compare.keys.start()))?;
+        // Both branches are checked: a rejection must not depend on the keys in the store.
         for branch in [&self.success, &self.failure] {
             branch.iter().try_for_each(|op| check_key(op.start()))?;
         }
@@ -271,12 +272,12 @@ impl Op {
     }
 }
 
-/// Condition of a transaction, which must hold for every key of a range.
+/// Condition of a transaction. It must hold for every key of a range.
 ///
-/// If the range has no key, a compare of values fails, and any other compares with 0.
+/// If the range has no keys, a compare of values fails, and any other property counts as 0.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Compare {
-    /// Keys of the request.
+    /// Keys to compare.
     pub keys: KeyRange,
     /// Required relation of the stored property to `operand`.
     pub relation: CompareRelation,
@@ -287,24 +288,24 @@ pub struct Compare {
 /// Required relation of a stored property to an operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CompareRelation {
-    /// The two are equal.
+    /// The stored property equals the operand.
     Equal,
-    /// The two differ.
+    /// The stored property differs from the operand.
     NotEqual,
-    /// The stored one is less.
+    /// The stored property is less than the operand.
     Less,
-    /// The stored one is greater.
+    /// The stored property is greater than the operand.
     Greater,
 }
 
 /// Property of a compare, with the value to compare it with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CompareOperand {
-    /// Version of the key, 0 if it does not exist.
+    /// Version of the key, 0 if the key does not exist.
     Version(Version),
-    /// Revision that created the key, 0 if it does not exist.
+    /// Create revision of the key, 0 if the key does not exist.
     Created(Revision),
-    /// Revision that wrote the key last, 0 if it does not exist.
+    /// Mod revision of the key, 0 if the key does not exist.
     Modified(Revision),
     /// Value of the key.
     Value(Bytes),
@@ -314,8 +315,8 @@ fn check_key(key: &Bytes) -> Result<(), KvError> {
     if key.is_empty() { Err(KvError::EmptyKey) } else { Ok(()) }
 }
 
-/// Checks that a branch writes each key at most once: two writes at one revision would have no observable
-/// order. Two deletes may overlap.
+/// Checks that a branch writes each key at most once, because two writes at one revision would have no
+/// observable order. Deletes may overlap, as in etcd.
 fn check_writes(branch: &[Op]) -> Result<(), KvError> {
     let deleted: Vec<&KeyRange> = branch
         .iter()

@@ -1,9 +1,9 @@
-//! The encoding in the state store: one entry per key and one for the revision.
+//! Encoding in the state store: one entry per key and one for the revision.
 //!
-//! ```text
-//! 'k' key      -> format byte, postcard of (create, mod, version, value)
-//! 'r'          -> format byte, postcard of the revision
-//! ```
+//! | stored key | stored value |
+//! |---|---|
+//! | `k` key | format byte, postcard of (create revision, mod revision, version, value) |
+//! | `r` | format byte, postcard of the revision |
 
 use crate::codec;
 use crate::entry::Entry;
@@ -46,22 +46,26 @@ pub(crate) fn load(stored: StateEntries<'_>) -> Result<(Revision, SharedMap<Entr
         let (key, value) = entry?;
         match key.split_first() {
             Some((&KEY, user)) if !user.is_empty() => {
-                // Copied, because a store may return slices of far larger blocks.
+                // Copied, because a store may return slices of larger blocks, which would stay in memory.
                 entries.insert(Bytes::copy_from_slice(user), decode_entry(user, &value)?);
             }
             Some((&REVISION, [])) => revision = Some(read::<Revision>("the revision", &value)?),
-            _ => return Err(malformed(format!("unknown stored key {key:?}"))),
+            _ => return Err(malformed(format!("stored key {key:?} is unknown"))),
         }
     }
     let revision = match revision {
         Some(revision) if revision > Revision::FIRST => revision,
-        Some(revision) => return Err(malformed(format!("stored revision {revision}"))),
+        Some(revision) => {
+            let least = Revision::FIRST.next();
+            return Err(malformed(format!("stored revision {revision} is below {least}")));
+        }
+        // The first change writes the revision, so a store without changes has none.
         None if entries.is_empty() => Revision::FIRST,
         None => return Err(malformed("keys are stored without a revision")),
     };
     match entries.iter().find(|(_, entry): &(_, &Entry)| entry.modified > revision) {
         Some((key, entry)) => Err(malformed(format!(
-            "key {key:?} was written at revision {}, after the store's {revision}",
+            "key {key:?} has mod revision {}, but the store's revision is {revision}",
             entry.modified
         ))),
         None => Ok((revision, entries)),
@@ -72,7 +76,8 @@ fn decode_entry(key: &[u8], value: &[u8]) -> Result<Entry, StateError> {
     let what = || format!("key {:?}", Bytes::copy_from_slice(key));
     let (created, modified, version, value): (Revision, Revision, Version, Bytes) =
         codec::decode(value).map_err(|error| malformed(format!("{}: {error}", what())))?;
-    // A key's first write is at revision 2, and each write since took a revision of its own.
+    // The first change of a store has revision 2, and each later write of a key has a higher revision than
+    // the previous one. So the version is at most the number of revisions since the creation.
     let writes = modified.0.checked_sub(created.0).and_then(|since| since.checked_add(1));
     let possible = created > Revision::FIRST
         && version.0 >= 1
@@ -80,7 +85,8 @@ fn decode_entry(key: &[u8], value: &[u8]) -> Result<Entry, StateError> {
         && (version.0 > 1 || created == modified);
     if !possible {
         return Err(malformed(format!(
-            "{}: created at {created}, written at {modified}, version {}",
+            "{}: impossible combination of create revision {created}, mod revision {modified} and \
+             version {}",
             what(),
             version.0
         )));
@@ -115,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn stored_bytes_do_not_change() {
+    fn stored_encoding_does_not_change() {
         assert_eq!(entry_key(b"a"), &b"ka"[..]);
         assert_eq!(entry_value(&sample(2, 3, 2)), &[1, 4, 6, 4, 1, b'v'][..]);
         assert_eq!((revision_key(), revision_value(Revision(3))), ("r".into(), vec![1, 6].into()));
@@ -141,8 +147,8 @@ mod tests {
         (extreme.created, extreme.modified) = (Revision(i64::MIN), Revision(i64::MAX));
         load_all(&with_entry(&extreme)).unwrap_err();
 
-        let lonely = [(entry_key(b"a"), entry_value(&sample(2, 2, 1)))];
-        assert_eq!(load_all(&lonely).unwrap_err(), "keys are stored without a revision");
+        let no_revision = [(entry_key(b"a"), entry_value(&sample(2, 2, 1)))];
+        assert_eq!(load_all(&no_revision).unwrap_err(), "keys are stored without a revision");
         for (key, value) in [("", "x"), ("k", "x"), ("r", "x"), ("rr", "\u{1}\u{6}"), ("x", "x")] {
             load_all(&[(key.into(), value.into())]).unwrap_err();
         }

@@ -1,9 +1,9 @@
-//! The entry of one key in the store.
+//! Entry of one key in the store.
 
 use crate::{Revision, Version};
 use bytes::Bytes;
 
-/// The value of one key, with its revisions and its version.
+/// Value of one key, with its revisions and its version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) value: Bytes,

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::ops::Bound;
 
-/// The bounds of an interval of an ordered map.
+/// Bounds of an interval of an ordered map.
 pub(crate) type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
 
 /// Single key, or interval of keys.
@@ -12,9 +12,9 @@ pub(crate) type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
 pub enum KeyRange {
     /// Single key.
     One(Bytes),
-    /// Keys from the first to before the second. Empty if the second is not above the first.
+    /// Keys from the first bound to before the second. Empty if the second is not above the first.
     Between(Bytes, Bytes),
-    /// This key and all above.
+    /// This key and all keys above it.
     From(Bytes),
 }
 
@@ -28,17 +28,19 @@ impl KeyRange {
     /// Creates the range of all keys.
     #[must_use]
     pub fn all() -> Self {
+        // The lowest key: empty keys are not allowed.
         Self::From(Bytes::from_static(b"\0"))
     }
 
-    /// Creates the range of all keys with a prefix. An empty prefix means all keys.
+    /// Creates the range of all keys with a prefix. The empty prefix selects all keys.
     #[must_use]
     pub fn prefix(prefix: impl Into<Bytes>) -> Self {
         let from = prefix.into();
         if from.is_empty() {
             return Self::all();
         }
-        // The first key after the prefix: increment its last byte that is not the maximum.
+        // The upper bound is the first key after the prefix: the last byte below 0xFF is incremented, and
+        // the bytes after it are dropped. A prefix of 0xFF bytes only has no upper bound.
         match from.iter().rposition(|byte| *byte < u8::MAX) {
             Some(at) => {
                 let mut to = from[..=at].to_vec();
@@ -49,8 +51,8 @@ impl KeyRange {
         }
     }
 
-    /// Converts a range of an etcd request: an empty `range_end` means one key, a single zero byte all keys
-    /// from `key` on, and any other value is the first key after the range.
+    /// Converts a range of an etcd request. An empty `range_end` selects one key, a single zero byte selects
+    /// all keys from `key` on, and any other value is the exclusive upper bound.
     #[must_use]
     pub fn from_etcd(key: Bytes, range_end: Bytes) -> Self {
         match &range_end[..] {
@@ -78,7 +80,7 @@ impl KeyRange {
         }
     }
 
-    /// Returns the bounds for an ordered map, or `None` if the range is empty.
+    /// Returns the bounds for an ordered map, or `None` for an empty range.
     pub(crate) fn bounds(&self) -> Option<Bounds<'_>> {
         match self {
             Self::One(key) => Some((Bound::Included(key), Bound::Included(key))),
@@ -118,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn range_end_of_etcd_is_converted() {
+    fn etcd_range_end_selects_one_key_an_interval_or_all_later_keys() {
         assert_eq!(KeyRange::from_etcd(bytes(b"a"), bytes(b"")), KeyRange::one("a"));
         assert_eq!(KeyRange::from_etcd(bytes(b"a"), bytes(b"\0")), KeyRange::From(bytes(b"a")));
         let range = KeyRange::from_etcd(bytes(b"a"), bytes(b"c"));

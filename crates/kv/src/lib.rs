@@ -1,10 +1,10 @@
-//! A deterministic key-value state machine with etcd's revisions.
+//! Deterministic key-value state machine with etcd's revisions.
 //!
-//! [`KvStore`] is a [`StateMachine`](synod_consensus::StateMachine): it turns commands into
-//! replies and changes of the stored form, and every node that applies the same commands holds the same
-//! bytes. An empty store has revision 1. Each request that changes something increments it once, also a
-//! transaction. Every key has the revision that created it, the revision that changed it last, and a
-//! version: the number of writes since its creation.
+//! [`KvStore`] is a [`StateMachine`](synod_consensus::StateMachine): it applies commands, and returns replies
+//! and changes of the stored state. All nodes that apply the same commands store the same bytes. An empty
+//! store has revision 1. Each request that changes something increments the revision once, also a
+//! transaction. Every key has a create revision, a mod revision (of its last write), and a version: the
+//! number of writes since its creation.
 //!
 //! ```
 //! use std::collections::BTreeMap;
@@ -15,7 +15,7 @@
 //!
 //! # fn main() -> Result<(), synod_consensus::StateError> {
 //! let mut store = KvStore::new();
-//! // The store keeps all in memory, and reads no stored form after its start.
+//! // The store keeps all keys in memory, and reads the stored state only when it starts.
 //! let (stored, mut output) = (BTreeMap::new(), Output::new());
 //!
 //! // Commands and replies are bytes.
@@ -34,23 +34,23 @@
 //! ```
 //!
 //! # Determinism
-//! A reply depends only on the state and the command: on no clock, slot number or hash order. An invalid
-//! command changes nothing and gets an error as its reply, the same on every node. So do bytes that are
-//! no command.
+//! A reply depends only on the state and the command, not on a clock, a slot number or a hash order. An
+//! invalid command, and bytes that are no command, change nothing; their reply is the same error on every
+//! node.
 //!
-//! # Stored form
-//! One entry per key and one for the revision, each with a format byte in front. `load` checks
-//! every entry and rejects those that this state machine cannot have written.
+//! # Stored state
+//! The state store has one entry per key and one for the revision. Each value starts with a format byte.
+//! `load` checks every entry and rejects entries that this state machine cannot have written.
 //!
-//! # Readers and bounds
-//! The keys live in a tree of shared nodes, so a clone of the store is a reader that costs a
-//! reference count. A [`QueryCursor`] answers a query from such a clone in bounded pieces. The reply to a
-//! command is limited to [`MAX_REPLY_BYTES`], the reply to a query by the caller.
+//! # Readers and limits
+//! The keys are in a copy-on-write tree, so a clone of the store is a consistent view that costs one
+//! reference count. A [`QueryCursor`] executes a query on such a view in bounded pieces. The reply to a
+//! command is limited to [`MAX_REPLY_BYTES`]; the caller limits the reply to a query.
 //!
 //! # Not supported
-//! - History: only the newest revision can be read. A read of an older one is rejected with an error.
-//! - Leases, watches and transactions inside transactions.
-//! - A limit on the size of a request: that belongs to the server that accepts requests.
+//! - History: only the newest revision can be read. A read of an older one is rejected.
+//! - Leases, watches and nested transactions.
+//! - A limit on the size of a request: the server that accepts requests has one.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

@@ -1,4 +1,4 @@
-//! Queries in bounded pieces, on a view of the store.
+//! Queries on a view of the store, executed in bounded pieces.
 
 use crate::range::{RangeRead, ReplyBudget};
 use crate::txn::{self, CompareEvaluation};
@@ -6,13 +6,13 @@ use crate::{KvError, KvStore, Op, OpAnswer, OpReply, Query, Reply, ReplyBody, Tx
 use std::vec;
 use synod_consensus::PiecewiseRead;
 
-/// The maximum number of keys that one piece reads.
+/// Maximum number of keys that one piece reads.
 const PIECE_KEYS: usize = 1024;
 
 /// Query in progress on a view of the store.
 ///
-/// The caller decides after each piece whether to continue: the client may have disconnected, or the
-/// reply may take too much memory. Only the sorting of the found keys is not divided.
+/// After each piece the caller decides whether to continue: the client may have disconnected, or the reply may
+/// take too much memory. Only the sort of the collected keys is not divided into pieces.
 ///
 /// ```
 /// use synod_kv::{KeyRange, KvStore, PiecewiseRead, Query, Range};
@@ -31,31 +31,35 @@ const PIECE_KEYS: usize = 1024;
 pub struct QueryCursor {
     store: KvStore,
     budget: ReplyBudget,
-    /// The size of the completed ranges of a transaction.
+    /// Size of the completed ranges of a transaction in bytes.
     complete: usize,
     state: QueryState,
 }
 
 #[derive(Debug)]
 enum QueryState {
-    /// The answer is complete.
+    /// Complete result.
     Ready(Result<ReplyBody, KvError>),
     Range(Box<RangeRead>),
     Txn(Box<ReadTxn>),
 }
 
-/// A transaction that only reads: the compares, then one branch.
+/// Read-only transaction in progress: first the compares, then one branch.
 #[derive(Debug)]
 struct ReadTxn {
+    /// Compares that have not started.
     compares: vec::IntoIter<crate::Compare>,
     comparing: Option<CompareEvaluation>,
+    /// Operations if a compare fails, and operations if all hold.
     branches: [Vec<Op>; 2],
     running: Option<Branch>,
 }
 
+/// Branch of a transaction in progress.
 #[derive(Debug)]
 struct Branch {
     succeeded: bool,
+    /// Operations that have not started.
     ops: vec::IntoIter<Op>,
     reading: Option<RangeRead>,
     replies: Vec<OpReply>,
@@ -105,6 +109,7 @@ impl QueryCursor {
         }
     }
 
+    /// Executes a piece that reads at most `most` keys. Returns the result after the last piece.
     fn piece(&mut self, most: usize) -> Option<Result<ReplyBody, KvError>> {
         let Self { store, budget, complete, state } = self;
         let done = match state {
@@ -149,7 +154,7 @@ impl ReadTxn {
         }
     }
 
-    /// Evaluates the compares. Returns whether all hold, once that is certain.
+    /// Evaluates one piece of the compares. Returns whether all hold, when it is known.
     fn compare(&mut self, store: &KvStore, most: usize) -> Option<bool> {
         let next = || self.compares.next().map(CompareEvaluation::new);
         let Some(comparing) = self.comparing.take().or_else(next) else { return Some(true) };
@@ -186,6 +191,7 @@ impl Branch {
             return Ok(None);
         };
         if let Some(answer) = reading.step(&store.entries, most, budget)? {
+            // The read is dropped, but its keys stay in memory as part of the reply.
             *complete += reading.bytes();
             self.reading = None;
             let answer = OpAnswer::Range(answer);

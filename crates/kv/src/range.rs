@@ -1,4 +1,4 @@
-//! Range reads: filters, order and limit, in bounded pieces.
+//! Range reads with filters, order and limit, executed in bounded pieces.
 
 use crate::entry::Entry;
 use crate::{
@@ -9,13 +9,12 @@ use std::cmp::Ordering;
 use std::ops::Bound;
 use synod_types::{MapEntries, SharedMap};
 
-/// The bytes that a key counts in a reply in addition to its key and value: a little more than its
-/// numbers and lengths take on the wire.
+/// Size of a key-value pair in a reply, without key and value: an upper bound for its numbers and lengths.
 const KEY_OVERHEAD: usize = 48;
-/// The minimum number of keys that a sorted read keeps between two cuts.
+/// Minimum number of keys that a sorted read with a limit collects between two sorts.
 const MIN_KEPT: usize = 512;
 
-/// The remaining size of a reply in bytes.
+/// Remaining size of a reply in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReplyBudget(usize);
 
@@ -24,18 +23,18 @@ impl ReplyBudget {
         Self(bytes)
     }
 
-    /// Takes the size of a key from the budget.
+    /// Subtracts the size of a key-value pair from the budget.
     pub(crate) fn take(&mut self, kv: &KeyValue) -> Result<(), KvError> {
         self.0 = self.0.checked_sub(reply_bytes(kv)).ok_or(KvError::ReplyTooLarge)?;
         Ok(())
     }
 }
 
-/// The position in a range up to which it has been read.
+/// Position in a range: the keys up to it have been read.
 #[derive(Debug)]
 pub(crate) struct RangeCursor {
     keys: KeyRange,
-    /// The last key read.
+    /// Last key that was read.
     last: Option<Bytes>,
 }
 
@@ -44,7 +43,8 @@ impl RangeCursor {
         Self { keys, last: None }
     }
 
-    /// Reads at most `most` keys, until `each` returns false. Returns whether keys may be left.
+    /// Reads at most `most` keys, and stops early if `each` returns false. Returns whether the range may have
+    /// more keys to read.
     pub(crate) fn advance<'a>(
         &mut self,
         entries: &'a SharedMap<Entry>,
@@ -60,22 +60,24 @@ impl RangeCursor {
                 return Ok(false);
             }
         }
+        // Without a key in this piece the position stays.
         self.last = last.cloned().or_else(|| self.last.take());
         Ok(seen == most)
     }
 }
 
-/// A read of a range in progress. Its revision has been checked.
+/// Range read in progress. The caller has checked its revision.
 #[derive(Debug)]
 pub(crate) struct RangeRead {
     range: Range,
     cursor: RangeCursor,
-    /// The keys kept, with their values while those may be compared.
+    /// Collected keys. A sorted read needs their values even if the result has only keys.
     found: Vec<KeyValue>,
-    /// The size of the kept keys: of the answer, or of the candidates of a limit.
+    /// Size of the collected keys: as part of the result, or as candidates that a limit may remove.
     bytes: usize,
-    /// The maximum number of keys that need to be kept.
+    /// Number of collected keys after which the read stops.
     keep: usize,
+    /// True if the limit excluded keys.
     more: bool,
 }
 
@@ -84,26 +86,26 @@ impl RangeRead {
         let limit = limit(&range);
         let keep = match range.sort {
             None => limit,
-            // The extra key shows whether there are more.
+            // etcd applies the limit before this sort, and reads one more key to detect whether keys remain.
             Some(Sort { order: SortDirection::AscendingWithinLimit, .. })
                 if !has_filters(&range) =>
             {
                 limit.saturating_add(1)
             }
-            // Any other order must see them all.
+            // Any other sort needs all keys of the range.
             Some(_) => usize::MAX,
         };
         let cursor = RangeCursor::new(range.keys.clone());
         Self { range, cursor, found: Vec::new(), bytes: 0, keep, more: false }
     }
 
-    /// Returns the size of the kept keys.
+    /// Returns the size of the collected keys.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Reads at most `most` keys, and returns the answer at the end. Keys that a limit may still cut off do
-    /// not count against the budget.
+    /// Reads at most `most` keys. Returns the result after the last piece. Keys that the limit may still
+    /// remove do not count against the budget.
     pub(crate) fn step(
         &mut self,
         entries: &SharedMap<Entry>,
@@ -116,7 +118,7 @@ impl RangeRead {
         self.finish(entries, budget).map(Some)
     }
 
-    /// Returns whether keys may be left.
+    /// Reads at most `most` keys. Returns whether the range may have more keys to read.
     fn read_keys(
         &mut self,
         entries: &SharedMap<Entry>,
@@ -125,6 +127,7 @@ impl RangeRead {
     ) -> Result<bool, KvError> {
         let Self { range, cursor, found, bytes, keep, more } = self;
         let (sort, limit) = (range.sort, limit(range));
+        // Sorts only at twice the limit keep the cost for each key logarithmic.
         let cut_at = limit.max(MIN_KEPT).saturating_mul(2);
         cursor.advance(entries, most, |key, entry| {
             if !passes(range, entry) {
@@ -136,6 +139,7 @@ impl RangeRead {
             }
             let key_only = range.keys_only && sort.is_none();
             let kv = key_value(key, entry, key_only);
+            // Without a sort or a limit the key is certainly part of the result.
             *bytes += if sort.is_none() || range.limit == 0 {
                 budget.take(&kv)?;
                 reply_bytes(&kv)
@@ -144,7 +148,7 @@ impl RangeRead {
             };
             found.push(kv);
             if let Some(sort) = sort.filter(|_| found.len() >= cut_at) {
-                // Keep no more of a large range than its answer needs.
+                // Keys after the limit cannot be part of the result: memory stays bounded on a large range.
                 found.sort_by(|a, b| order(sort, a, b));
                 found.truncate(limit);
                 *bytes = found.iter().map(candidate_bytes).sum();
@@ -165,6 +169,7 @@ impl RangeRead {
             kvs.sort_by(|a, b| order(sort, a, b));
             self.more |= kvs.len() > limit;
             kvs.truncate(limit);
+            // Only now, because the sort may have compared values.
             if self.range.keys_only {
                 kvs.iter_mut().for_each(|kv| kv.value = Bytes::new());
             }
@@ -173,12 +178,13 @@ impl RangeRead {
                 self.bytes = kvs.iter().map(reply_bytes).sum();
             }
         }
+        // As in etcd the count ignores limit and filters.
         let count = self.range.keys.bounds().map_or(0, |bounds| entries.count(bounds));
         Ok(RangeAnswer { kvs, more: self.more, count: count as u64 })
     }
 }
 
-/// Returns the entries of a range in the order of their keys.
+/// Returns the entries of a range in ascending order of their keys.
 pub(crate) fn entries_in<'a>(
     entries: &'a SharedMap<Entry>,
     keys: &KeyRange,
@@ -187,7 +193,7 @@ pub(crate) fn entries_in<'a>(
     found.into_iter().flatten()
 }
 
-/// Returns an entry in the form for clients.
+/// Converts an entry to the type of replies.
 pub(crate) fn key_value(key: &Bytes, entry: &Entry, key_only: bool) -> KeyValue {
     KeyValue {
         key: key.clone(),
@@ -202,7 +208,8 @@ fn reply_bytes(kv: &KeyValue) -> usize {
     kv.key.len() + kv.value.len() + KEY_OVERHEAD
 }
 
-/// Returns the size of a key that a limit may still cut off: its value is shared with the store.
+/// Returns the size of a key that the limit may still remove. Its value is shared with the store and takes no
+/// memory of its own.
 fn candidate_bytes(kv: &KeyValue) -> usize {
     kv.key.len() + KEY_OVERHEAD
 }

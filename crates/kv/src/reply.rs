@@ -5,8 +5,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Revision of the store: 1 for a new store, incremented by every request that changes something.
-/// Signed, as on etcd's wire.
+/// Revision of the store: 1 for a new store, incremented by every request that changes something. Signed,
+/// as in etcd's API.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -29,7 +29,7 @@ impl fmt::Display for Revision {
     }
 }
 
-/// Number of writes of a key since its creation: 1 for a new key. Signed, as on etcd's wire.
+/// Number of writes of a key since its creation: 1 for a new key. Signed, as in etcd's API.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -63,7 +63,7 @@ pub struct KeyValue {
 pub struct Reply {
     /// Revision of the store after the request.
     pub revision: Revision,
-    /// Result of the request. An error means that nothing changed.
+    /// Result of the request. After an error the store is unchanged.
     pub answer: Result<ReplyBody, KvError>,
 }
 
@@ -86,45 +86,45 @@ impl Reply {
 /// Content of the reply to a successful request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReplyBody {
-    /// Answer to a single operation.
+    /// Result of a single operation.
     Op(OpAnswer),
-    /// Answer to a transaction.
+    /// Result of a transaction.
     Txn(TxnAnswer),
-    /// Answer to a query of the revision only.
+    /// Empty result of a query of the revision: the reply contains the revision.
     Revision,
 }
 
-/// Answer to one operation, alone or in a transaction.
+/// Result of one operation, alone or in a transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OpAnswer {
-    /// Answer to a put.
+    /// Result of a put.
     Put(PutAnswer),
-    /// Answer to a delete.
+    /// Result of a delete.
     DeleteRange(DeleteRangeAnswer),
-    /// Answer to a range read.
+    /// Result of a range read.
     Range(RangeAnswer),
 }
 
-/// Answer to a put.
+/// Result of a put.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PutAnswer {
-    /// Previous value of the key, if requested and if it existed.
+    /// Previous key-value pair, if it was requested and existed.
     pub prev: Option<KeyValue>,
 }
 
-/// Answer to a delete.
+/// Result of a delete.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeleteRangeAnswer {
     /// Number of deleted keys.
     pub deleted: u64,
-    /// Deleted keys in order, if requested.
+    /// Deleted key-value pairs in ascending order of their keys, if requested.
     pub prev_kvs: Vec<KeyValue>,
 }
 
-/// Answer to a range read.
+/// Result of a range read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RangeAnswer {
-    /// Keys found, up to the limit.
+    /// Key-value pairs of the range, up to the limit.
     pub kvs: Vec<KeyValue>,
     /// True if the limit excluded keys.
     pub more: bool,
@@ -132,32 +132,32 @@ pub struct RangeAnswer {
     pub count: u64,
 }
 
-/// Answer to a transaction.
+/// Result of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TxnAnswer {
-    /// True if all compares held: then the first branch was executed, else the second.
+    /// True if all compares held and the branch `success` was executed, false for the branch `failure`.
     pub succeeded: bool,
-    /// Reply to each operation of the executed branch, in order.
+    /// Replies to the operations of the executed branch, in order.
     pub replies: Vec<OpReply>,
 }
 
 /// Reply to one operation of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpReply {
-    /// Revision after the operation: that of the transaction from its first change on.
+    /// Revision after the operation: the new one from the first change of the transaction on.
     pub revision: Revision,
-    /// Answer to the operation.
+    /// Result of the operation.
     pub answer: OpAnswer,
 }
 
-/// Reason why a request was rejected. Nothing changed.
+/// Reason for the rejection of a request. The store is unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum KvError {
     /// A key is empty.
     #[error("key is not provided")]
     EmptyKey,
-    /// A put that keeps the value names a key that does not exist.
+    /// A put without a value is for a key that does not exist.
     #[error("key not found")]
     KeyNotFound,
     /// A transaction has more than [`MAX_TXN_OPS`](crate::MAX_TXN_OPS) compares or operations.
@@ -169,13 +169,13 @@ pub enum KvError {
     /// The revision of a read does not exist yet.
     #[error("required revision is a future revision")]
     FutureRevision,
-    /// The revision of a read was overwritten: the store keeps no history.
+    /// The revision of a read is older than the store's: the store has no history.
     #[error("reads of an older revision are not supported")]
     HistoricRevision,
     /// A query contains a put or a delete.
     #[error("a query cannot write")]
     NotReadOnly,
-    /// The bytes are no request in this version's format.
+    /// The bytes are not a request in the format of this version.
     #[error("malformed request")]
     Malformed,
     /// The reply exceeds its limit: [`MAX_REPLY_BYTES`](crate::MAX_REPLY_BYTES) for a command, the caller's

@@ -1,4 +1,4 @@
-//! The state machine.
+//! The key-value state machine.
 
 use crate::entry::Entry;
 use crate::{
@@ -9,10 +9,10 @@ use bytes::Bytes;
 use synod_consensus::{Output, StateError, StateMachine, StateReader, StateView};
 use synod_types::{Changes, SharedMap, Slot};
 
-/// Key-value state machine: all keys in memory, in order, with one revision.
+/// Key-value state machine: an ordered map in memory, with one revision.
 ///
-/// A clone is a reader: it shares the keys with the store, costs a reference count, and does not change
-/// with the store.
+/// A clone is a consistent view. It shares the keys with the store, costs one reference count, and does not
+/// change when the store changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KvStore {
     pub(crate) revision: Revision,
@@ -50,8 +50,9 @@ impl KvStore {
         self.entries.is_empty()
     }
 
-    /// Applies a decoded command.
+    /// Applies a decoded command, and appends its changes of the stored state to `changes`.
     pub fn execute(&mut self, command: Command, changes: &mut Changes) -> Reply {
+        // Checked here, too: the log may contain commands from a node that did not check them.
         let answer = command.check().and_then(|()| match command {
             Command::Put(put) => self.apply_op(Op::Put(put), changes),
             Command::DeleteRange(delete) => self.apply_op(Op::DeleteRange(delete), changes),
@@ -61,14 +62,14 @@ impl KvStore {
         Reply { revision: self.revision, answer }
     }
 
-    /// Answers a decoded query.
+    /// Executes a decoded query, without a limit on its reply.
     #[must_use]
     pub fn answer(&self, query: Query) -> Reply {
         self.read(query, usize::MAX).finish()
     }
 
-    /// Starts a query on a view of the store. A reply of more than about `max_bytes` is rejected with
-    /// [`KvError::ReplyTooLarge`].
+    /// Starts a query on a view of the store. The query fails with [`KvError::ReplyTooLarge`] if its reply
+    /// exceeds about `max_bytes`.
     #[must_use]
     pub fn read(&self, query: Query, max_bytes: usize) -> QueryCursor {
         QueryCursor::new(self.clone(), query, max_bytes)
@@ -80,12 +81,13 @@ impl KvStore {
             ops.into_iter().map(|op| writer.op(op)).collect::<Result<Vec<_>, _>>()
         });
         let mut answers = answer?;
-        Ok(ReplyBody::Op(answers.pop().expect("one operation has one answer")))
+        Ok(ReplyBody::Op(answers.pop().expect("one operation has one result")))
     }
 
-    /// Checks the revision of a read: only the newest can be read.
+    /// Checks the revision of a read. The store has no history, so only the newest revision is readable.
     pub(crate) fn check_revision(&self, at: Option<Revision>) -> Result<(), KvError> {
         match at {
+            // In etcd's API 0 and below mean the newest revision.
             Some(at) if at > self.revision => Err(KvError::FutureRevision),
             Some(at) if at > Revision(0) && at < self.revision => Err(KvError::HistoricRevision),
             _ => Ok(()),
@@ -106,6 +108,7 @@ impl StateMachine for KvStore {
         _: &dyn StateView,
         output: &mut Output,
     ) -> Result<Bytes, StateError> {
+        // A malformed command is not an error of the state machine: every node returns the same reply.
         let reply = match Command::decode(command) {
             Ok(command) => self.execute(command, &mut output.changes),
             Err(malformed) => Reply { revision: self.revision, answer: Err(malformed.into()) },

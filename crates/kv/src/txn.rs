@@ -1,4 +1,4 @@
-//! Atomic changes of the store: all operations of one request, at one revision.
+//! Atomic changes of the store: all operations of one request at one revision.
 
 use crate::entry::Entry;
 use crate::range::{RangeCursor, RangeRead, ReplyBudget};
@@ -12,27 +12,27 @@ use bytes::Bytes;
 use std::cmp::Ordering;
 use synod_types::{Changes, SharedMap};
 
-/// Writer of one request's changes. Preconditions are checked first ([`check_ops`]); only a reply that is
-/// too large interrupts the changes, and then [`atomically`] undoes them.
+/// Writer of one request's changes. Preconditions are checked before ([`check_ops`]), so that an operation
+/// can fail only because the reply is too large. Then [`atomically`] restores the store.
 pub(crate) struct TxnWriter<'a> {
     store: &'a mut KvStore,
     changes: &'a mut Changes,
-    /// The revision that the request's changes get, if there are any.
+    /// Revision of the request's changes, if it makes any.
     next: Revision,
     changed: bool,
-    /// The remaining size of the reply.
+    /// Remaining size of the reply.
     budget: ReplyBudget,
 }
 
-/// Applies checked operations of one request, all of them or none.
+/// Applies all checked operations of one request, or none if one fails.
 pub(crate) fn atomically<T>(
     store: &mut KvStore,
     changes: &mut Changes,
     ops: Vec<Op>,
     collect: impl FnOnce(&mut TxnWriter<'_>, Vec<Op>) -> Result<T, KvError>,
 ) -> Result<T, KvError> {
-    // Only operations that return keys can make a reply too large. Other requests need no copy, which
-    // costs a reference count, and then a copy of each changed node.
+    // Only operations that return keys can make a reply too large. Other requests avoid the clone, which
+    // shares all nodes, so that each changed node must be copied.
     let before = ops.iter().any(returns_keys).then(|| store.clone());
     let mut new_changes = Changes::new();
     let next = store.revision.next();
@@ -48,7 +48,7 @@ pub(crate) fn atomically<T>(
     answer
 }
 
-/// Returns whether the reply to an operation holds keys.
+/// Returns whether the reply to an operation contains keys.
 fn returns_keys(op: &Op) -> bool {
     match op {
         Op::Put(put) => put.prev_kv,
@@ -75,7 +75,7 @@ impl TxnWriter<'_> {
         })
     }
 
-    /// Sets the new revision if anything changed.
+    /// Sets the new revision if a key changed.
     fn finish(self) {
         if self.changed {
             self.store.revision = self.next;
@@ -101,7 +101,7 @@ impl TxnWriter<'_> {
             (entry.modified, entry.version) = (next, entry.version.next());
             self.changes.put(encoding::entry_key(&key), encoding::entry_value(entry));
         } else {
-            let value = put.value.expect("a put without a value was checked to have an old one");
+            let value = put.value.expect("`check_ops` rejects a put without a value for a new key");
             let entry = Entry { value, created: next, modified: next, version: Version(1) };
             self.changes.put(encoding::entry_key(&key), encoding::entry_value(&entry));
             self.store.entries.insert(key, entry);
@@ -111,6 +111,7 @@ impl TxnWriter<'_> {
     }
 
     fn delete(&mut self, delete: &DeleteRange) -> Result<DeleteRangeAnswer, KvError> {
+        // The keys are collected first, because a removal changes the tree.
         let found = range::entries_in(&self.store.entries, &delete.keys);
         let keys: Vec<Bytes> = found.map(|(key, _)| key.clone()).collect();
         let mut answer = DeleteRangeAnswer { deleted: keys.len() as u64, prev_kvs: Vec::new() };
@@ -147,8 +148,8 @@ pub(crate) fn apply_txn(
     Ok(ReplyBody::Txn(TxnAnswer { succeeded, replies }))
 }
 
-/// Checks the preconditions that depend on the store. No branch writes a key twice, so that a
-/// precondition that holds before the branch holds at each of its operations.
+/// Checks the preconditions that depend on the store, before any operation is applied. This is sufficient:
+/// no branch writes a key twice, so no operation changes the precondition of a later one.
 pub(crate) fn check_ops(store: &KvStore, ops: &[Op]) -> Result<(), KvError> {
     let mut wrote = false;
     for op in ops {
@@ -159,7 +160,7 @@ pub(crate) fn check_ops(store: &KvStore, ops: &[Op]) -> Result<(), KvError> {
             Op::Put(_) | Op::DeleteRange(_) => wrote = true,
             Op::Range(range) => {
                 store.check_revision(range.revision)?;
-                // The state before the branch's own writes is history to a read after them.
+                // After a write of the same branch the store's old revision is history.
                 if wrote && range.revision.is_some_and(|at| at == store.revision) {
                     return Err(KvError::HistoricRevision);
                 }
@@ -169,13 +170,13 @@ pub(crate) fn check_ops(store: &KvStore, ops: &[Op]) -> Result<(), KvError> {
     Ok(())
 }
 
-/// The evaluation of a compare, in bounded pieces.
+/// Evaluation of a compare in bounded pieces.
 #[derive(Debug)]
 pub(crate) struct CompareEvaluation {
     relation: CompareRelation,
     operand: CompareOperand,
     cursor: RangeCursor,
-    /// True if the range has a key.
+    /// True if the range has at least one key.
     any: bool,
 }
 
@@ -185,13 +186,14 @@ impl CompareEvaluation {
         Self { relation, operand, cursor: RangeCursor::new(keys), any: false }
     }
 
-    /// Compares at most `most` keys, and returns the result once it is certain.
+    /// Compares at most `most` keys. Returns the result when it is known.
     pub(crate) fn step(&mut self, entries: &SharedMap<Entry>, most: usize) -> Option<bool> {
         let Self { relation, operand, cursor, any } = self;
         let mut all = true;
         let more = cursor.advance(entries, most, |_, entry| {
             *any = true;
             all = relates(*relation, compare(entry, operand));
+            // The first key that fails decides.
             Ok(all)
         });
         match more {
@@ -227,7 +229,7 @@ fn without_keys(relation: CompareRelation, operand: &CompareOperand) -> bool {
         CompareOperand::Created(revision) | CompareOperand::Modified(revision) => {
             Revision(0).cmp(revision)
         }
-        // A missing value is not an empty value: the compare fails.
+        // A missing value is not an empty one: as in etcd the compare fails.
         CompareOperand::Value(_) => return false,
     };
     relates(relation, ordering)
