@@ -1,4 +1,4 @@
-//! Views stay as they are, reads come in bounded pieces, and replies have a bounded size.
+//! Tests of views and limits: views are immutable, queries run in bounded pieces, replies are bounded.
 
 use crate::strategy;
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use synod_kv::{
 };
 use synod_types::{Changes, Slot};
 
-/// A store of `keys` keys that share one value of `value` bytes.
+/// Returns a store of `keys` keys that share one value of `value` bytes.
 fn filled(keys: usize, value: usize) -> KvStore {
     let (mut store, value) = (KvStore::new(), Bytes::from(vec![7; value]));
     for key in 0..keys {
@@ -29,13 +29,13 @@ fn put(key: &str) -> Op {
     Op::Put(Put::new(key.to_owned(), "new"))
 }
 
-/// Carries out a command of which nothing must be left but the error.
-fn refused(store: &KvStore, command: Command) -> KvError {
-    let (mut tried, mut changes) = (store.clone(), Changes::new());
+/// Executes a command that must fail without an effect, and returns its error.
+fn rejected(store: &KvStore, command: Command) -> KvError {
+    let (mut after, mut changes) = (store.clone(), Changes::new());
     changes.put("before", "1");
-    let reply = tried.execute(command, &mut changes);
-    assert_eq!(&tried, store, "the store is as it was");
-    assert_eq!(changes.as_slice().len(), 1, "and nothing is written");
+    let reply = after.execute(command, &mut changes);
+    assert_eq!(&after, store, "a rejected command changes the store");
+    assert_eq!(changes.as_slice().len(), 1, "a rejected command writes to the state store");
     assert_eq!(reply.revision, store.revision());
     reply.answer.unwrap_err()
 }
@@ -62,7 +62,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn replay_from_a_view_gives_what_the_store_itself_gives(
+    fn commands_applied_to_a_clone_have_the_same_effect(
         history in strategy::commands(1..40),
         cut in any::<prop::sample::Index>(),
     ) {
@@ -81,7 +81,7 @@ proptest! {
 }
 
 #[test]
-fn query_in_pieces_has_the_same_answer() {
+fn query_in_pieces_has_the_same_reply() {
     let store = filled(10_000, 3);
     let sorted = |by, order| Range { sort: Some(Sort { by, order }), limit: 700, ..all() };
     let keys = || Range { keys_only: true, ..all() };
@@ -109,15 +109,15 @@ fn query_in_pieces_has_the_same_answer() {
     ];
     for (query, at_least) in queries {
         let mut reading = store.read(query.clone(), usize::MAX);
-        let (mut pieces, mut gathered) = (1, 0);
+        let (mut pieces, mut collected) = (1, 0);
         let reply = loop {
             match reading.step() {
                 Some(reply) => break reply,
                 None => {
-                    // A piece walks over 1024 keys of 10 + 3 bytes at most.
-                    let grown = reading.bytes().saturating_sub(gathered);
-                    assert!(grown <= 1024 * 64, "{grown} bytes in a piece: {query:?}");
-                    (pieces, gathered) = (pieces + 1, reading.bytes());
+                    // A piece reads at most 1024 keys of 10 bytes, with values of 3 bytes.
+                    let grown = reading.bytes().saturating_sub(collected);
+                    assert!(grown <= 1024 * 64, "{grown} bytes in one piece: {query:?}");
+                    (pieces, collected) = (pieces + 1, reading.bytes());
                 }
             }
         };
@@ -129,14 +129,14 @@ fn query_in_pieces_has_the_same_answer() {
 }
 
 #[test]
-fn sorted_read_with_a_limit_keeps_a_bounded_part_of_a_large_range() {
+fn sorted_read_with_a_limit_has_bounded_memory() {
     let store = filled(20_000, 1_000);
     let sort = Some(Sort { by: SortBy::Modified, order: SortDirection::Descending });
     let mut reading = store.read(Query::Range(Range { sort, limit: 10, ..all() }), 1 << 20);
     let reply = loop {
         match reading.step() {
             Some(reply) => break reply,
-            None => assert!(reading.bytes() < 4 << 20, "{} bytes are kept", reading.bytes()),
+            None => assert!(reading.bytes() < 4 << 20, "{} bytes are collected", reading.bytes()),
         }
     };
     let Ok(ReplyBody::Op(OpAnswer::Range(found))) = reply.answer else { panic!("{reply:?}") };
@@ -146,7 +146,7 @@ fn sorted_read_with_a_limit_keeps_a_bounded_part_of_a_large_range() {
 }
 
 #[test]
-fn query_larger_than_its_limit_stops_early() {
+fn query_stops_when_its_reply_exceeds_the_limit() {
     let store = filled(50_000, 100);
     let mut reading = store.read(Query::Range(all()), 1 << 20);
     let mut most = 0;
@@ -157,25 +157,25 @@ fn query_larger_than_its_limit_stops_early() {
         }
     };
     assert_eq!(reply.answer, Err(KvError::ReplyTooLarge));
-    assert!((900_000..=1 << 20).contains(&most), "{most} bytes were gathered");
+    assert!((900_000..=1 << 20).contains(&most), "{most} bytes were collected");
     let page = store.read(Query::Range(Range { limit: 1_000, ..all() }), 1 << 20).finish();
-    assert!(page.answer.is_ok(), "a page fits: {:?}", page.answer);
+    assert!(page.answer.is_ok(), "a page of 1000 keys is rejected: {:?}", page.answer);
 }
 
 #[test]
 fn transaction_with_too_large_a_reply_is_rejected_without_effect() {
-    // 1 MiB, which 127 ranges multiply.
+    // 1 MiB of keys and values: 127 reads of all keys exceed the limit of 16 MiB.
     let store = filled(1_024, 1_000);
     let mut success = vec![put("first")];
     success.extend(std::iter::repeat_n(Op::Range(all()), 127));
     let txn = Command::Txn(Txn { success: success.clone(), ..Txn::default() });
-    assert_eq!(refused(&store, txn), KvError::ReplyTooLarge);
+    assert_eq!(rejected(&store, txn), KvError::ReplyTooLarge);
     success.truncate(10);
     let txn = Command::Txn(Txn { success, ..Txn::default() });
     let (mut store, revision) = (store, Revision(1_025));
     assert_eq!(store.revision(), revision);
     let reply = store.execute(txn, &mut Changes::new());
-    assert!(reply.answer.is_ok(), "nine are no problem: {:?}", reply.answer);
+    assert!(reply.answer.is_ok(), "nine reads are within the limit: {:?}", reply.answer);
     assert_eq!(reply.revision, revision.next());
 }
 
@@ -197,9 +197,10 @@ fn every_kind_of_reply_is_bounded_and_rejected_without_effect() {
         })),
     ];
     for command in commands {
-        assert_eq!(refused(&store, command.clone()), KvError::ReplyTooLarge, "{command:?}");
+        assert_eq!(rejected(&store, command.clone()), KvError::ReplyTooLarge, "{command:?}");
     }
-    // What returns no keys has no limit, and a reply within the limit is as large as it says.
+    // An encoded reply within the limit is not larger than the limit. A request that returns no keys is not
+    // limited.
     let mut store = store;
     let query = Command::Query(Query::Range(Range { limit: 15, ..all() }));
     let reply = store.execute(query, &mut Changes::new());
@@ -217,6 +218,6 @@ fn sort_direction_is_encoded_like_the_earlier_flag() {
     assert_eq!(encoded(SortDirection::Ascending), bytes(0));
     assert_eq!(encoded(SortDirection::Descending), bytes(1));
     assert_eq!(encoded(SortDirection::AscendingWithinLimit), bytes(2));
-    let refused = Reply { revision: Revision(1), answer: Err(KvError::ReplyTooLarge) };
-    assert_eq!(refused.encode(), &[1, 2, 1, 8][..]);
+    let rejection = Reply { revision: Revision(1), answer: Err(KvError::ReplyTooLarge) };
+    assert_eq!(rejection.encode(), &[1, 2, 1, 8][..]);
 }

@@ -1,4 +1,4 @@
-//! The same commands give the same bytes on every node, and the stored form gives them back.
+//! Tests of determinism and of the stored state: equal commands result in equal bytes, which load restores.
 
 use crate::strategy;
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use synod_consensus::{Output, StateError, StateMachine, StateReader};
 use synod_kv::{Command, KvError, KvStore, Query, Reply, ReplyBody};
 use synod_types::{Change, Changes, Slot};
 
-/// What a state store would hold.
+/// Content of a state store.
 type Disk = BTreeMap<Bytes, Bytes>;
 
 fn write(disk: &mut Disk, changes: &Changes) {
@@ -19,7 +19,7 @@ fn write(disk: &mut Disk, changes: &Changes) {
                 disk.insert(key.clone(), value.clone());
             }
             Change::Delete(key) => {
-                assert!(disk.remove(key).is_some(), "deletes {key:?}, which is not stored");
+                assert!(disk.remove(key).is_some(), "deletion of {key:?}, which is not stored");
             }
         }
     }
@@ -31,7 +31,7 @@ fn reload(disk: &Disk) -> KvStore {
     store
 }
 
-/// Applies a command; returns the reply and the changes.
+/// Applies a command and returns the reply and the changes.
 fn apply(store: &mut KvStore, slot: Slot, command: &[u8]) -> (Bytes, Changes) {
     let mut output = Output::new();
     let reply = store.apply(slot, command, &Disk::new(), &mut output).unwrap();
@@ -40,7 +40,7 @@ fn apply(store: &mut KvStore, slot: Slot, command: &[u8]) -> (Bytes, Changes) {
 
 proptest! {
     #[test]
-    fn nodes_agree_and_a_restart_changes_nothing(
+    fn equal_commands_have_equal_effects_also_after_a_restart(
         before in strategy::commands(1..40),
         after in strategy::commands(1..10),
     ) {
@@ -49,22 +49,23 @@ proptest! {
         for (slot, command) in (1..).map(Slot).zip(&before) {
             let command = command.encode();
             let applied = apply(&mut first, slot, &command);
-            // The slot is not part of the state: only the order of the commands is.
+            // The effect depends on the order of the commands, but not on their slots.
             prop_assert_eq!(&apply(&mut second, Slot(7), &command), &applied);
             write(&mut disk, &applied.1);
         }
-        let mut reborn = reload(&disk);
-        prop_assert_eq!(&reborn, &first);
-        prop_assert_eq!(reborn.len(), disk.len().saturating_sub(1), "one entry for each key");
+        let mut restarted = reload(&disk);
+        prop_assert_eq!(&restarted, &first);
+        // One stored entry for each key, and one for the revision.
+        prop_assert_eq!(restarted.len(), disk.len().saturating_sub(1));
         for (slot, command) in (100..).map(Slot).zip(&after) {
             let command = command.encode();
             let applied = apply(&mut first, slot, &command);
-            prop_assert_eq!(apply(&mut reborn, slot, &command), applied);
+            prop_assert_eq!(apply(&mut restarted, slot, &command), applied);
         }
     }
 
     #[test]
-    fn requests_and_replies_survive_their_encoding(
+    fn requests_and_replies_are_decoded_to_the_encoded_ones(
         command in strategy::command(),
         query in strategy::query(),
     ) {
@@ -77,7 +78,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_get_a_reply(
+    fn arbitrary_bytes_get_a_reply(
         mut bytes in vec(any::<u8>(), 0..64),
         versioned in any::<bool>(),
         command in strategy::command(),
@@ -101,14 +102,14 @@ proptest! {
     }
 }
 
-/// Errors that need no look into the store.
+/// Returns whether an error does not depend on the store's content.
 fn is_static(error: &KvError) -> bool {
     use KvError::{DuplicateKey, EmptyKey, NotReadOnly, TooManyOps};
     matches!(error, EmptyKey | TooManyOps | DuplicateKey | NotReadOnly)
 }
 
 #[test]
-fn bytes_that_are_no_request_are_rejected_as_malformed() {
+fn bytes_that_are_not_a_request_are_rejected_as_malformed() {
     let whole = Command::Query(Query::Revision).encode();
     let mut longer = whole.to_vec();
     longer.push(0);
@@ -149,6 +150,6 @@ fn load_replaces_the_state() {
     for key in ["first", "second"] {
         let (expected, disk) = stored(key);
         store.load(&disk).unwrap();
-        assert_eq!(store, expected, "nothing else is left");
+        assert_eq!(store, expected, "keys of the previous state remain");
     }
 }

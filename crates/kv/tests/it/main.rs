@@ -1,4 +1,4 @@
-//! The store's rules: examples one by one, and any history against a naive model.
+//! Tests of the key-value store: rules of etcd, a reference model, limits, determinism and stored state.
 
 mod bounds;
 mod durability;

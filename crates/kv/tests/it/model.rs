@@ -1,5 +1,5 @@
-//! A naive model: a list of keys, searched from end to end, a copy of everything for each
-//! transaction. Whatever it answers to any history, the store must answer too.
+//! Reference model: an unordered list of keys, with linear searches and a full copy for each command. The
+//! store must return the same reply for any history of commands.
 
 use crate::strategy;
 use proptest::prelude::*;
@@ -14,7 +14,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn any_history_is_answered_as_by_the_model(commands in strategy::commands(1..40)) {
+    fn store_equals_the_model_for_any_history(commands in strategy::commands(1..40)) {
         let (mut store, mut model) = (KvStore::new(), Model::new());
         for command in commands {
             let mut changes = Changes::new();
@@ -24,7 +24,7 @@ proptest! {
             let moved = store.revision() != before;
             prop_assert_eq!(changes.is_empty(), !moved, "{:?}", &command);
             if let Command::Query(query) = command {
-                prop_assert_eq!(&store.answer(query), &reply, "a query through the log");
+                prop_assert_eq!(&store.answer(query), &reply, "a query and its logged form differ");
             }
         }
         let all = Query::Range(Range::new(KeyRange::all()));
@@ -77,16 +77,17 @@ impl Model {
         check(&txn)?;
         let succeeded = txn.compares.iter().all(|compare| self.holds(compare));
         let branch = if succeeded { txn.success } else { txn.failure };
-        let (start, mut changed, mut asked_to_write) = (self.revision, false, false);
+        // A delete of no keys is a write for later reads of the branch, but changes nothing.
+        let (start, mut changed, mut wrote) = (self.revision, false, false);
         let mut replies = Vec::new();
         for op in branch {
             let answer = match op {
                 Op::Put(put) => {
-                    (changed, asked_to_write) = (true, true);
+                    (changed, wrote) = (true, true);
                     OpAnswer::Put(self.put(put, start + 1)?)
                 }
                 Op::DeleteRange(delete) => {
-                    asked_to_write = true;
+                    wrote = true;
                     let answer = self.delete(&delete);
                     changed |= answer.deleted > 0;
                     OpAnswer::DeleteRange(answer)
@@ -96,7 +97,7 @@ impl Model {
                     if at > start {
                         return Err(KvError::FutureRevision);
                     }
-                    if at > 0 && (at < start || asked_to_write) {
+                    if at > 0 && (at < start || wrote) {
                         return Err(KvError::HistoricRevision);
                     }
                     OpAnswer::Range(self.range(&range))
@@ -157,10 +158,10 @@ impl Model {
     }
 
     fn delete(&mut self, delete: &DeleteRange) -> DeleteRangeAnswer {
-        let gone = self.within(&delete.keys);
-        self.kvs.retain(|kv| !gone.contains(kv));
-        let deleted = gone.len() as u64;
-        DeleteRangeAnswer { deleted, prev_kvs: if delete.prev_kv { gone } else { Vec::new() } }
+        let removed = self.within(&delete.keys);
+        self.kvs.retain(|kv| !removed.contains(kv));
+        let deleted = removed.len() as u64;
+        DeleteRangeAnswer { deleted, prev_kvs: if delete.prev_kv { removed } else { Vec::new() } }
     }
 
     fn range(&self, range: &Range) -> RangeAnswer {
@@ -192,8 +193,8 @@ impl Model {
             if sort.order == SortDirection::AscendingWithinLimit && unfiltered {
                 kvs.truncate(usize::try_from(range.limit).unwrap().saturating_add(1));
             }
-            // Sorting keeps equal ones in place; reversed before and after, so does a descending
-            // order.
+            // A stable sort keeps equal entries in the order of their keys. For a descending order the list
+            // is reversed before and after the sort, which keeps that order, too.
             if sort.order == SortDirection::Descending {
                 kvs.reverse();
             }
@@ -247,12 +248,12 @@ fn check(txn: &Txn) -> Result<(), KvError> {
     for branch in [&txn.success, &txn.failure] {
         for (at, op) in branch.iter().enumerate() {
             let Op::Put(put) = op else { continue };
-            let clashes = branch.iter().enumerate().any(|(other, op)| match op {
+            let conflicts = branch.iter().enumerate().any(|(other, op)| match op {
                 Op::Put(second) => other != at && second.key == put.key,
                 Op::DeleteRange(delete) => delete.keys.contains(&put.key),
                 Op::Range(_) => false,
             });
-            if clashes {
+            if conflicts {
                 return Err(KvError::DuplicateKey);
             }
         }

@@ -1,4 +1,4 @@
-//! etcd's rules, one by one.
+//! Tests of etcd's rules for revisions, ranges and transactions.
 
 use bytes::Bytes;
 use synod_kv::{
@@ -57,13 +57,13 @@ fn abc() -> KvStore {
 #[test]
 fn each_change_increments_the_revision() {
     let mut store = KvStore::new();
-    assert_eq!(store.revision(), Revision(1), "as an empty etcd");
+    assert_eq!(store.revision(), Revision(1), "the revision of an empty etcd");
     assert_eq!(put(&mut store, "a", "1"), Revision(2));
-    assert_eq!(put(&mut store, "a", "1"), Revision(3), "the same value again is a change");
-    assert_eq!(delete(&mut store, KeyRange::one("x")), (Revision(3), 0), "nothing was deleted");
+    assert_eq!(put(&mut store, "a", "1"), Revision(3), "a put of the same value is a change");
+    assert_eq!(delete(&mut store, KeyRange::one("x")), (Revision(3), 0), "no key was deleted");
     assert_eq!(delete(&mut store, KeyRange::all()), (Revision(4), 1));
     let reply = run(&mut store, Command::Query(Query::Range(Range::new(KeyRange::all()))));
-    assert_eq!(reply.revision, Revision(4), "a read through the log changes nothing");
+    assert_eq!(reply.revision, Revision(4), "a logged read changes nothing");
 }
 
 #[test]
@@ -73,9 +73,9 @@ fn key_has_its_revisions_and_version() {
     assert_eq!((b.create_revision, b.mod_revision), (Revision(3), Revision(5)));
     assert_eq!((b.version, &b.value[..]), (Version(2), &b"9"[..]));
     delete(&mut store, KeyRange::one("b"));
-    put(&mut store, "b", "again");
+    put(&mut store, "b", "new");
     let b = get(&store, "b").unwrap();
-    assert_eq!((b.create_revision, b.version), (Revision(7), Version(1)), "a new life");
+    assert_eq!((b.create_revision, b.version), (Revision(7), Version(1)), "after a new creation");
 }
 
 #[test]
@@ -104,8 +104,8 @@ fn delete_can_return_the_deleted_keys() {
     let Ok(ReplyBody::Op(OpAnswer::DeleteRange(answer))) = reply.answer else {
         panic!("{reply:?}")
     };
-    let gone: Vec<_> = answer.prev_kvs.iter().map(|kv| (&kv.key[..], &kv.value[..])).collect();
-    assert_eq!((answer.deleted, gone), (2, vec![(&b"a"[..], &b"3"[..]), (b"b", b"9")]));
+    let prev: Vec<_> = answer.prev_kvs.iter().map(|kv| (&kv.key[..], &kv.value[..])).collect();
+    assert_eq!((answer.deleted, prev), (2, vec![(&b"a"[..], &b"3"[..]), (b"b", b"9")]));
     assert_eq!(store.len(), 1);
 }
 
@@ -122,11 +122,12 @@ fn limit_does_not_affect_the_count() {
     let keys = read(&store, Range { keys_only: true, ..all() });
     assert!(keys.kvs.iter().all(|kv| kv.value.is_empty() && kv.version > Version(0)));
     let filtered = read(&store, Range { min_mod_revision: Some(Revision(4)), ..all() });
-    assert_eq!((names(&filtered), filtered.count), (vec!["b", "c"], 3), "filters do not count");
+    let found = (names(&filtered), filtered.count);
+    assert_eq!(found, (vec!["b", "c"], 3), "the count ignores filters");
 }
 
 #[test]
-fn answer_is_sorted_by_any_property() {
+fn result_is_sorted_by_each_property() {
     let store = abc();
     let sorted = |by, descending| {
         let order = if descending { SortDirection::Descending } else { SortDirection::Ascending };
@@ -163,7 +164,7 @@ fn order_within_the_limit_sorts_one_key_more_than_the_limit() {
     assert_eq!(of(limited(4)), ("dcba".into(), false, 4));
     assert_eq!(of(limited(0)), ("dcba".into(), false, 4));
     let filtered = Range { min_mod_revision: Some(Revision(1)), ..limited(1) };
-    assert_eq!(of(filtered), ("d".into(), true, 4), "a filter lifts the limit until it has sorted");
+    assert_eq!(of(filtered), ("d".into(), true, 4), "with a filter all keys are sorted");
 }
 
 #[test]
@@ -216,7 +217,7 @@ fn transaction_has_one_revision() {
     let answer = transact(&mut store, txn);
     assert_eq!(store.revision(), Revision(6));
     let revisions: Vec<_> = answer.replies.iter().map(|reply| reply.revision.0).collect();
-    assert_eq!(revisions, [5, 6, 6, 6, 6], "from the first change on");
+    assert_eq!(revisions, [5, 6, 6, 6, 6], "the new revision starts with the first change");
     let OpAnswer::Range(before) = &answer.replies[0].answer else { panic!("{answer:?}") };
     let OpAnswer::Range(after) = &answer.replies[2].answer else { panic!("{answer:?}") };
     assert_eq!((&before.kvs[0].value[..], &after.kvs[0].value[..]), (&b"3"[..], &b"x"[..]));
@@ -247,7 +248,7 @@ fn rejected_transaction_changes_nothing() {
         (Op::Put(keep_missing), KvError::KeyNotFound),
         (Op::Range(old_read(6)), KvError::FutureRevision),
         (Op::Range(old_read(4)), KvError::HistoricRevision),
-        // The newest revision, but behind a write of the same transaction.
+        // The newest revision, but after a write of the same transaction.
         (Op::Range(old_read(5)), KvError::HistoricRevision),
     ];
     for (op, error) in cases {
@@ -256,7 +257,7 @@ fn rejected_transaction_changes_nothing() {
         let success = vec![Op::Put(Put::new("a", "x")), op];
         let reply = store.execute(Command::Txn(Txn { success, ..Txn::default() }), &mut changes);
         assert_eq!(reply, Reply { revision: Revision(5), answer: Err(error) });
-        assert_eq!((store, changes), (before.clone(), Changes::new()), "after {error}");
+        assert_eq!((store, changes), (before.clone(), Changes::new()), "changes after {error}");
     }
 }
 
@@ -277,13 +278,13 @@ fn compare_holds_for_every_key_of_its_range() {
     assert!(succeeds(b(), Equal, CompareOperand::Created(Revision(3))));
     assert!(succeeds(b(), Equal, CompareOperand::Modified(Revision(5))));
     assert!(succeeds(b(), Equal, value("9")) && succeeds(b(), Greater, value("8")));
-    // A range: every key must agree.
+    // The compare of a range holds only if it holds for every key.
     assert!(succeeds(KeyRange::all(), Greater, version(0)));
     assert!(!succeeds(KeyRange::all(), Equal, version(1)));
 }
 
 #[test]
-fn compare_of_a_missing_key_uses_zero_or_fails() {
+fn compare_of_a_missing_key_uses_zero_and_fails_for_values() {
     let mut store = abc();
     let mut succeeds = |relation, operand| {
         let compares = vec![Compare { keys: KeyRange::one("x"), relation, operand }];
@@ -302,7 +303,7 @@ fn compare_of_a_missing_key_uses_zero_or_fails() {
     for relation in [Equal, NotEqual, Less, Greater] {
         assert!(
             !succeeds(relation, CompareOperand::Value(Bytes::new())),
-            "{relation:?} of no value"
+            "{relation:?} holds for a missing value"
         );
     }
 }
@@ -311,21 +312,21 @@ fn compare_of_a_missing_key_uses_zero_or_fails() {
 fn branch_that_writes_a_key_twice_is_rejected() {
     let put = |key: &'static str| Op::Put(Put::new(key, "v"));
     let delete = |keys| Op::DeleteRange(DeleteRange::new(keys));
-    let refused = [
+    let branches = [
         vec![put("a"), put("a")],
         vec![put("a"), delete(KeyRange::one("a"))],
         vec![delete(KeyRange::prefix("a")), put("ab")],
     ];
-    for branch in refused {
+    for branch in branches {
         for txn in [
             Txn { success: branch.clone(), ..Txn::default() },
             Txn { failure: branch.clone(), ..Txn::default() },
         ] {
-            // Even in the branch that would not run: what is refused must not depend on the keys.
+            // Also in the branch that is not executed: a rejection must not depend on the store's keys.
             assert_eq!(Command::Txn(txn).check(), Err(KvError::DuplicateKey), "{branch:?}");
         }
     }
-    let fine = Txn {
+    let valid = Txn {
         success: vec![
             put("a"),
             put("b"),
@@ -335,7 +336,7 @@ fn branch_that_writes_a_key_twice_is_rejected() {
         failure: vec![put("a")],
         compares: Vec::new(),
     };
-    assert_eq!(Command::Txn(fine).check(), Ok(()));
+    assert_eq!(Command::Txn(valid).check(), Ok(()));
 }
 
 #[test]
@@ -357,21 +358,21 @@ fn transaction_with_too_many_operations_is_rejected() {
 }
 
 #[test]
-fn empty_key_is_rejected_everywhere() {
-    let none = || KeyRange::from_etcd(Bytes::new(), Bytes::from_static(b"z"));
+fn empty_key_is_rejected_in_every_request() {
+    let from_empty = || KeyRange::from_etcd(Bytes::new(), Bytes::from_static(b"z"));
     let op = |op| Command::Txn(Txn { failure: vec![op], ..Txn::default() });
     let compare = Compare {
-        keys: none(),
+        keys: from_empty(),
         relation: CompareRelation::Equal,
         operand: CompareOperand::Value("".into()),
     };
     let commands = [
         Command::Put(Put::new("", "v")),
-        Command::DeleteRange(DeleteRange::new(none())),
-        Command::Query(Query::Range(Range::new(none()))),
+        Command::DeleteRange(DeleteRange::new(from_empty())),
+        Command::Query(Query::Range(Range::new(from_empty()))),
         op(Op::Put(Put::new("", "v"))),
-        op(Op::DeleteRange(DeleteRange::new(none()))),
-        op(Op::Range(Range::new(none()))),
+        op(Op::DeleteRange(DeleteRange::new(from_empty()))),
+        op(Op::Range(Range::new(from_empty()))),
         Command::Txn(Txn { compares: vec![compare], ..Txn::default() }),
     ];
     for command in commands {

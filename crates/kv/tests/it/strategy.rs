@@ -1,4 +1,4 @@
-//! Histories for property tests: few keys, so that requests meet one another.
+//! Generators of requests for property tests, with few keys, so that requests conflict often.
 
 use bytes::Bytes;
 use proptest::collection::vec;
@@ -35,7 +35,7 @@ pub fn query() -> impl Strategy<Value = Query> {
 
 fn key() -> impl Strategy<Value = Bytes> {
     let byte = select(&[0_u8, b'a', b'b', b'c', 0xff][..]);
-    // Now and then an empty key, which every request must refuse.
+    // One key in 41 is empty, which every request must reject.
     prop_oneof![40 => vec(byte.clone(), 1..3), 1 => Just(Vec::new())].prop_map(Bytes::from)
 }
 
