@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use synod_basic_paxos::BasicPaxos;
 use synod_consensus::Protocol;
-use synod_kv::{Command, KeyRange, KvStore, OpAnswer, Put, Query, Range, Reply, ReplyBody};
+use synod_kv::{Command, KeyRange, KvStore, OpResult, Put, Query, Range, Reply, ReplyBody};
 use synod_multi_paxos::MultiPaxos;
 use synod_raft::Raft;
 use synod_runtime::Replica;
@@ -96,7 +96,7 @@ async fn put(node: &Replica, number: usize) {
     let key = Bytes::from(format!("key {number}"));
     let put = Command::Put(Put::new(key.clone(), key));
     let reply = node.execute_bytes(put.encode()).await.expect("an acknowledged write");
-    Reply::decode(&reply).expect("a reply").answer.expect("a successful put");
+    Reply::decode(&reply).expect("a reply").result.expect("a successful put");
 }
 
 async fn count(node: &Replica) -> u64 {
@@ -104,8 +104,8 @@ async fn count(node: &Replica) -> u64 {
     let query = Query::Range(Range::new(KeyRange::all()));
     let reader = node.reader().await.expect("a reader");
     let reply = reader.query(&query.encode()).expect("the state is in memory");
-    match Reply::decode(&reply).expect("a reply").answer {
-        Ok(ReplyBody::Op(OpAnswer::Range(found))) => found.count,
+    match Reply::decode(&reply).expect("a reply").result {
+        Ok(ReplyBody::Op(OpResult::Range(found))) => found.count,
         other => panic!("{other:?}"),
     }
 }

@@ -18,7 +18,7 @@
 //!         Ok(self.0.lock().unwrap().execute(command, &mut Changes::new()))
 //!     }
 //!     async fn query(&self, query: Query, _: Consistency) -> Result<QueryReply, BackendError> {
-//!         Ok(self.0.lock().unwrap().answer(query).into())
+//!         Ok(self.0.lock().unwrap().execute_query(query).into())
 //!     }
 //!     fn status(&self) -> NodeStatus {
 //!         NodeStatus {

@@ -4,20 +4,20 @@ use crate::error::kv_status;
 use crate::proto::{etcdserverpb as pb, mvccpb};
 use pb::response_op::Response;
 use synod_kv::{
-    DeleteRangeAnswer, KeyValue, OpAnswer, OpReply, PutAnswer, RangeAnswer, Reply, ReplyBody,
-    Revision, TxnAnswer,
+    DeleteRangeResult, KeyValue, OpReply, OpResult, PutResult, RangeResult, Reply, ReplyBody,
+    Revision, TxnResult,
 };
 use tonic::Status;
 
 /// Returns the result in a reply. Fails if the reply is an error, or not of the expected kind.
 pub(crate) fn expect<T>(reply: Reply, pick: fn(ReplyBody) -> Option<T>) -> Result<T, Status> {
-    let result = reply.answer.map_err(kv_status)?;
+    let result = reply.result.map_err(kv_status)?;
     pick(result)
         .ok_or_else(|| Status::internal("synod: the store's reply does not match the request"))
 }
 
 /// Converts the result of a read.
-pub(crate) fn range(header: pb::ResponseHeader, result: RangeAnswer) -> pb::RangeResponse {
+pub(crate) fn range(header: pb::ResponseHeader, result: RangeResult) -> pb::RangeResponse {
     pb::RangeResponse {
         header: Some(header),
         kvs: result.kvs.into_iter().map(key_value).collect(),
@@ -27,14 +27,14 @@ pub(crate) fn range(header: pb::ResponseHeader, result: RangeAnswer) -> pb::Rang
 }
 
 /// Converts the result of a put.
-pub(crate) fn put(header: pb::ResponseHeader, result: PutAnswer) -> pb::PutResponse {
+pub(crate) fn put(header: pb::ResponseHeader, result: PutResult) -> pb::PutResponse {
     pb::PutResponse { header: Some(header), prev_kv: result.prev.map(key_value) }
 }
 
 /// Converts the result of a delete.
 pub(crate) fn delete_range(
     header: pb::ResponseHeader,
-    result: DeleteRangeAnswer,
+    result: DeleteRangeResult,
 ) -> pb::DeleteRangeResponse {
     pb::DeleteRangeResponse {
         header: Some(header),
@@ -44,7 +44,7 @@ pub(crate) fn delete_range(
 }
 
 /// Converts the result of a transaction.
-pub(crate) fn txn(header: pb::ResponseHeader, result: TxnAnswer) -> pb::TxnResponse {
+pub(crate) fn txn(header: pb::ResponseHeader, result: TxnResult) -> pb::TxnResponse {
     pb::TxnResponse {
         header: Some(header),
         succeeded: result.succeeded,
@@ -56,10 +56,10 @@ pub(crate) fn txn(header: pb::ResponseHeader, result: TxnAnswer) -> pb::TxnRespo
 fn response_op(reply: OpReply) -> pb::ResponseOp {
     let Revision(revision) = reply.revision;
     let header = pb::ResponseHeader { revision, ..Default::default() };
-    let response = match reply.answer {
-        OpAnswer::Range(result) => Response::ResponseRange(range(header, result)),
-        OpAnswer::Put(result) => Response::ResponsePut(put(header, result)),
-        OpAnswer::DeleteRange(result) => {
+    let response = match reply.result {
+        OpResult::Range(result) => Response::ResponseRange(range(header, result)),
+        OpResult::Put(result) => Response::ResponsePut(put(header, result)),
+        OpResult::DeleteRange(result) => {
             Response::ResponseDeleteRange(delete_range(header, result))
         }
     };

@@ -10,7 +10,7 @@ use pb::{cluster_server::Cluster, kv_server::Kv, maintenance_server::Maintenance
 use prost::Message;
 use std::sync::Arc;
 use synod_consensus::Consistency;
-use synod_kv::{Command, OpAnswer, Query, Reply, ReplyBody, Revision};
+use synod_kv::{Command, OpResult, Query, Reply, ReplyBody, Revision};
 use tonic::{Request, Response, Status, async_trait};
 
 /// Maximum size of a request in bytes: etcd's 1.5 MiB.
@@ -77,7 +77,7 @@ impl Kv for Api {
         let QueryReply { reply, guard } = self.query(query, consistency).await?;
         let header = self.header(reply.revision);
         let result = response::expect(reply, |result| match result {
-            ReplyBody::Op(OpAnswer::Range(result)) => Some(result),
+            ReplyBody::Op(OpResult::Range(result)) => Some(result),
             _ => None,
         })?;
         Ok(respond(response::range(header, result), guard))
@@ -92,7 +92,7 @@ impl Kv for Api {
         let reply = self.propose(Command::Put(request::put(request)?), bytes).await?;
         let header = self.header(reply.revision);
         let result = response::expect(reply, |result| match result {
-            ReplyBody::Op(OpAnswer::Put(result)) => Some(result),
+            ReplyBody::Op(OpResult::Put(result)) => Some(result),
             _ => None,
         })?;
         Ok(Response::new(response::put(header, result)))
@@ -108,7 +108,7 @@ impl Kv for Api {
         let reply = self.propose(command, bytes).await?;
         let header = self.header(reply.revision);
         let result = response::expect(reply, |result| match result {
-            ReplyBody::Op(OpAnswer::DeleteRange(result)) => Some(result),
+            ReplyBody::Op(OpResult::DeleteRange(result)) => Some(result),
             _ => None,
         })?;
         Ok(respond(response::delete_range(header, result), ReplyGuard::default()))

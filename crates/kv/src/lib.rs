@@ -9,7 +9,7 @@
 //! ```
 //! use std::collections::BTreeMap;
 //! use synod_consensus::{Output, StateMachine, StateReader};
-//! use synod_kv::{Command, KeyRange, KvStore, OpAnswer};
+//! use synod_kv::{Command, KeyRange, KvStore, OpResult};
 //! use synod_kv::{Put, Query, Range, Reply, ReplyBody, Revision};
 //! use synod_types::Slot;
 //!
@@ -26,7 +26,7 @@
 //!
 //! let query = Query::Range(Range::new(KeyRange::prefix("greet"))).encode();
 //! let reply = Reply::decode(&store.query(&query)?).unwrap();
-//! let Ok(ReplyBody::Op(OpAnswer::Range(found))) = reply.answer else { panic!("a range") };
+//! let Ok(ReplyBody::Op(OpResult::Range(found))) = reply.result else { panic!("a range") };
 //! assert_eq!(found.kvs[0].value, "hello");
 //! assert_eq!(found.kvs[0].create_revision, Revision(2));
 //! # Ok(())
@@ -73,8 +73,8 @@ pub use command::{
 pub use key_range::KeyRange;
 pub use query_cursor::QueryCursor;
 pub use reply::{
-    DeleteRangeAnswer, KeyValue, KvError, OpAnswer, OpReply, PutAnswer, RangeAnswer, Reply,
-    ReplyBody, Revision, TxnAnswer, Version,
+    DeleteRangeResult, KeyValue, KvError, OpReply, OpResult, PutResult, RangeResult, Reply,
+    ReplyBody, Revision, TxnResult, Version,
 };
 pub use store::KvStore;
 pub use synod_consensus::PiecewiseRead;

@@ -2,7 +2,7 @@
 
 use crate::range::{RangeRead, ReplyBudget};
 use crate::txn::{self, CompareEvaluation};
-use crate::{KvError, KvStore, Op, OpAnswer, OpReply, Query, Reply, ReplyBody, Txn, TxnAnswer};
+use crate::{KvError, KvStore, Op, OpReply, OpResult, Query, Reply, ReplyBody, Txn, TxnResult};
 use std::vec;
 use synod_consensus::PiecewiseRead;
 
@@ -25,7 +25,7 @@ const PIECE_KEYS: usize = 1024;
 ///         None => assert!(cursor.bytes() < 1 << 20),
 ///     }
 /// };
-/// assert_eq!(reply, store.answer(Query::Range(Range::new(KeyRange::all()))));
+/// assert_eq!(reply, store.execute_query(Query::Range(Range::new(KeyRange::all()))));
 /// ```
 #[derive(Debug)]
 pub struct QueryCursor {
@@ -69,8 +69,8 @@ impl PiecewiseRead for QueryCursor {
     type Reply = Reply;
 
     fn step(&mut self) -> Option<Reply> {
-        let answer = self.piece(PIECE_KEYS)?;
-        Some(Reply { revision: self.store.revision, answer })
+        let result = self.piece(PIECE_KEYS)?;
+        Some(Reply { revision: self.store.revision, result })
     }
 
     fn bytes(&self) -> usize {
@@ -103,8 +103,8 @@ impl QueryCursor {
     #[must_use]
     pub fn finish(mut self) -> Reply {
         loop {
-            if let Some(answer) = self.piece(usize::MAX) {
-                return Reply { revision: self.store.revision, answer };
+            if let Some(result) = self.piece(usize::MAX) {
+                return Reply { revision: self.store.revision, result };
             }
         }
     }
@@ -113,10 +113,10 @@ impl QueryCursor {
     fn piece(&mut self, most: usize) -> Option<Result<ReplyBody, KvError>> {
         let Self { store, budget, complete, state } = self;
         let done = match state {
-            QueryState::Ready(answer) => return Some(answer.clone()),
+            QueryState::Ready(result) => return Some(result.clone()),
             QueryState::Range(read) => read
                 .step(&store.entries, most, budget)
-                .map(|answer| answer.map(|answer| ReplyBody::Op(OpAnswer::Range(answer)))),
+                .map(|result| result.map(|result| ReplyBody::Op(OpResult::Range(result)))),
             QueryState::Txn(txn) => txn.step(store, most, budget, complete),
         };
         done.transpose()
@@ -182,7 +182,7 @@ impl Branch {
                 Some(Op::Put(_) | Op::DeleteRange(_)) => return Err(KvError::NotReadOnly),
                 None => {
                     let replies = std::mem::take(&mut self.replies);
-                    return Ok(Some(ReplyBody::Txn(TxnAnswer {
+                    return Ok(Some(ReplyBody::Txn(TxnResult {
                         succeeded: self.succeeded,
                         replies,
                     })));
@@ -190,12 +190,12 @@ impl Branch {
             };
             return Ok(None);
         };
-        if let Some(answer) = reading.step(&store.entries, most, budget)? {
+        if let Some(result) = reading.step(&store.entries, most, budget)? {
             // The read is dropped, but its keys stay in memory as part of the reply.
             *complete += reading.bytes();
             self.reading = None;
-            let answer = OpAnswer::Range(answer);
-            self.replies.push(OpReply { revision: store.revision, answer });
+            let result = OpResult::Range(result);
+            self.replies.push(OpReply { revision: store.revision, result });
         }
         Ok(None)
     }

@@ -2,7 +2,7 @@
 
 use crate::entry::Entry;
 use crate::{
-    KeyRange, KeyValue, KvError, Range, RangeAnswer, Revision, Sort, SortBy, SortDirection,
+    KeyRange, KeyValue, KvError, Range, RangeResult, Revision, Sort, SortBy, SortDirection,
 };
 use bytes::Bytes;
 use std::cmp::Ordering;
@@ -111,7 +111,7 @@ impl RangeRead {
         entries: &SharedMap<Entry>,
         most: usize,
         budget: &mut ReplyBudget,
-    ) -> Result<Option<RangeAnswer>, KvError> {
+    ) -> Result<Option<RangeResult>, KvError> {
         if !self.range.count_only && self.read_keys(entries, most, budget)? {
             return Ok(None);
         }
@@ -162,7 +162,7 @@ impl RangeRead {
         &mut self,
         entries: &SharedMap<Entry>,
         budget: &mut ReplyBudget,
-    ) -> Result<RangeAnswer, KvError> {
+    ) -> Result<RangeResult, KvError> {
         let mut kvs = std::mem::take(&mut self.found);
         if let Some(sort) = self.range.sort {
             let limit = limit(&self.range);
@@ -180,7 +180,7 @@ impl RangeRead {
         }
         // As in etcd the count ignores limit and filters.
         let count = self.range.keys.bounds().map_or(0, |bounds| entries.count(bounds));
-        Ok(RangeAnswer { kvs, more: self.more, count: count as u64 })
+        Ok(RangeResult { kvs, more: self.more, count: count as u64 })
     }
 }
 

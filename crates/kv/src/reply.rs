@@ -64,7 +64,7 @@ pub struct Reply {
     /// Revision of the store after the request.
     pub revision: Revision,
     /// Result of the request. After an error the store is unchanged.
-    pub answer: Result<ReplyBody, KvError>,
+    pub result: Result<ReplyBody, KvError>,
 }
 
 impl Reply {
@@ -87,34 +87,34 @@ impl Reply {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReplyBody {
     /// Result of a single operation.
-    Op(OpAnswer),
+    Op(OpResult),
     /// Result of a transaction.
-    Txn(TxnAnswer),
+    Txn(TxnResult),
     /// Empty result of a query of the revision: the reply contains the revision.
     Revision,
 }
 
 /// Result of one operation, alone or in a transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum OpAnswer {
+pub enum OpResult {
     /// Result of a put.
-    Put(PutAnswer),
+    Put(PutResult),
     /// Result of a delete.
-    DeleteRange(DeleteRangeAnswer),
+    DeleteRange(DeleteRangeResult),
     /// Result of a range read.
-    Range(RangeAnswer),
+    Range(RangeResult),
 }
 
 /// Result of a put.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PutAnswer {
+pub struct PutResult {
     /// Previous key-value pair, if it was requested and existed.
     pub prev: Option<KeyValue>,
 }
 
 /// Result of a delete.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeleteRangeAnswer {
+pub struct DeleteRangeResult {
     /// Number of deleted keys.
     pub deleted: u64,
     /// Deleted key-value pairs in ascending order of their keys, if requested.
@@ -123,7 +123,7 @@ pub struct DeleteRangeAnswer {
 
 /// Result of a range read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RangeAnswer {
+pub struct RangeResult {
     /// Key-value pairs of the range, up to the limit.
     pub kvs: Vec<KeyValue>,
     /// True if the limit excluded keys.
@@ -134,7 +134,7 @@ pub struct RangeAnswer {
 
 /// Result of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TxnAnswer {
+pub struct TxnResult {
     /// True if all compares held and the branch `success` was executed, false for the branch `failure`.
     pub succeeded: bool,
     /// Replies to the operations of the executed branch, in order.
@@ -147,7 +147,7 @@ pub struct OpReply {
     /// Revision after the operation: the new one from the first change of the transaction on.
     pub revision: Revision,
     /// Result of the operation.
-    pub answer: OpAnswer,
+    pub result: OpResult,
 }
 
 /// Reason for the rejection of a request. The store is unchanged.

@@ -53,18 +53,18 @@ impl KvStore {
     /// Applies a decoded command, and appends its changes of the stored state to `changes`.
     pub fn execute(&mut self, command: Command, changes: &mut Changes) -> Reply {
         // Checked here, too: the log may contain commands from a node that did not check them.
-        let answer = command.check().and_then(|()| match command {
+        let result = command.check().and_then(|()| match command {
             Command::Put(put) => self.apply_op(Op::Put(put), changes),
             Command::DeleteRange(delete) => self.apply_op(Op::DeleteRange(delete), changes),
             Command::Txn(txn) => txn::apply_txn(self, txn, changes),
-            Command::Query(query) => self.read(query, MAX_REPLY_BYTES).finish().answer,
+            Command::Query(query) => self.read(query, MAX_REPLY_BYTES).finish().result,
         });
-        Reply { revision: self.revision, answer }
+        Reply { revision: self.revision, result }
     }
 
     /// Executes a decoded query, without a limit on its reply.
     #[must_use]
-    pub fn answer(&self, query: Query) -> Reply {
+    pub fn execute_query(&self, query: Query) -> Reply {
         self.read(query, usize::MAX).finish()
     }
 
@@ -77,11 +77,11 @@ impl KvStore {
 
     fn apply_op(&mut self, op: Op, changes: &mut Changes) -> Result<ReplyBody, KvError> {
         txn::check_ops(self, std::slice::from_ref(&op))?;
-        let answer = txn::atomically(self, changes, vec![op], |writer, ops| {
+        let result = txn::atomically(self, changes, vec![op], |writer, ops| {
             ops.into_iter().map(|op| writer.op(op)).collect::<Result<Vec<_>, _>>()
         });
-        let mut answers = answer?;
-        Ok(ReplyBody::Op(answers.pop().expect("one operation has one result")))
+        let mut results = result?;
+        Ok(ReplyBody::Op(results.pop().expect("one operation has one result")))
     }
 
     /// Checks the revision of a read. The store has no history, so only the newest revision is readable.
@@ -111,7 +111,7 @@ impl StateMachine for KvStore {
         // A malformed command is not an error of the state machine: every node returns the same reply.
         let reply = match Command::decode(command) {
             Ok(command) => self.execute(command, &mut output.changes),
-            Err(malformed) => Reply { revision: self.revision, answer: Err(malformed.into()) },
+            Err(malformed) => Reply { revision: self.revision, result: Err(malformed.into()) },
         };
         Ok(reply.encode())
     }
@@ -124,8 +124,8 @@ impl StateMachine for KvStore {
 impl StateReader for KvStore {
     fn query(&self, query: &[u8]) -> Result<Bytes, StateError> {
         let reply = match Query::decode(query) {
-            Ok(query) => self.answer(query),
-            Err(malformed) => Reply { revision: self.revision, answer: Err(malformed.into()) },
+            Ok(query) => self.execute_query(query),
+            Err(malformed) => Reply { revision: self.revision, result: Err(malformed.into()) },
         };
         Ok(reply.encode())
     }

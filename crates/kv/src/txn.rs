@@ -4,8 +4,8 @@ use crate::entry::Entry;
 use crate::range::{RangeCursor, RangeRead, ReplyBudget};
 use crate::store::KvStore;
 use crate::{
-    Compare, CompareOperand, CompareRelation, DeleteRange, DeleteRangeAnswer, KvError,
-    MAX_REPLY_BYTES, Op, OpAnswer, OpReply, Put, PutAnswer, ReplyBody, Revision, Txn, TxnAnswer,
+    Compare, CompareOperand, CompareRelation, DeleteRange, DeleteRangeResult, KvError,
+    MAX_REPLY_BYTES, Op, OpReply, OpResult, Put, PutResult, ReplyBody, Revision, Txn, TxnResult,
     Version, encoding, range,
 };
 use bytes::Bytes;
@@ -38,14 +38,14 @@ pub(crate) fn atomically<T>(
     let next = store.revision.next();
     let budget = ReplyBudget::new(MAX_REPLY_BYTES);
     let mut writer = TxnWriter { store, changes: &mut new_changes, next, changed: false, budget };
-    let answer = collect(&mut writer, ops);
+    let result = collect(&mut writer, ops);
     writer.finish();
-    match (&answer, before) {
+    match (&result, before) {
         (Err(_), Some(before)) => *store = before,
         (Err(error), None) => unreachable!("a request that returns no keys failed: {error}"),
         (Ok(_), _) => changes.append(&mut new_changes),
     }
-    answer
+    result
 }
 
 /// Returns whether the reply to an operation contains keys.
@@ -59,16 +59,16 @@ fn returns_keys(op: &Op) -> bool {
 
 impl TxnWriter<'_> {
     /// Applies a checked operation.
-    pub(crate) fn op(&mut self, op: Op) -> Result<OpAnswer, KvError> {
+    pub(crate) fn op(&mut self, op: Op) -> Result<OpResult, KvError> {
         Ok(match op {
-            Op::Put(put) => OpAnswer::Put(self.put(put)?),
-            Op::DeleteRange(delete) => OpAnswer::DeleteRange(self.delete(&delete)?),
+            Op::Put(put) => OpResult::Put(self.put(put)?),
+            Op::DeleteRange(delete) => OpResult::DeleteRange(self.delete(&delete)?),
             Op::Range(range) => {
                 let mut read = RangeRead::new(range);
                 loop {
                     let entries = &self.store.entries;
-                    if let Some(answer) = read.step(entries, usize::MAX, &mut self.budget)? {
-                        break OpAnswer::Range(answer);
+                    if let Some(result) = read.step(entries, usize::MAX, &mut self.budget)? {
+                        break OpResult::Range(result);
                     }
                 }
             }
@@ -88,7 +88,7 @@ impl TxnWriter<'_> {
         if self.changed { self.next } else { self.store.revision }
     }
 
-    fn put(&mut self, put: Put) -> Result<PutAnswer, KvError> {
+    fn put(&mut self, put: Put) -> Result<PutResult, KvError> {
         let (key, next) = (put.key, self.next);
         let mut prev = None;
         if let Some(entry) = self.store.entries.get_mut(&key) {
@@ -107,14 +107,14 @@ impl TxnWriter<'_> {
             self.store.entries.insert(key, entry);
         }
         self.changed = true;
-        Ok(PutAnswer { prev })
+        Ok(PutResult { prev })
     }
 
-    fn delete(&mut self, delete: &DeleteRange) -> Result<DeleteRangeAnswer, KvError> {
+    fn delete(&mut self, delete: &DeleteRange) -> Result<DeleteRangeResult, KvError> {
         // The keys are collected first, because a removal changes the tree.
         let found = range::entries_in(&self.store.entries, &delete.keys);
         let keys: Vec<Bytes> = found.map(|(key, _)| key.clone()).collect();
-        let mut answer = DeleteRangeAnswer { deleted: keys.len() as u64, prev_kvs: Vec::new() };
+        let mut result = DeleteRangeResult { deleted: keys.len() as u64, prev_kvs: Vec::new() };
         for key in keys {
             self.changes.delete(encoding::entry_key(&key));
             let entry = self.store.entries.remove(&key).expect("the key was just found");
@@ -122,10 +122,10 @@ impl TxnWriter<'_> {
             if delete.prev_kv {
                 let prev = range::key_value(&key, &entry, false);
                 self.budget.take(&prev)?;
-                answer.prev_kvs.push(prev);
+                result.prev_kvs.push(prev);
             }
         }
-        Ok(answer)
+        Ok(result)
     }
 }
 
@@ -140,12 +140,12 @@ pub(crate) fn apply_txn(
     check_ops(store, &branch)?;
     let replies = atomically(store, changes, branch, |writer, branch| {
         let replies = branch.into_iter().map(|op| {
-            let answer = writer.op(op)?;
-            Ok(OpReply { revision: writer.revision(), answer })
+            let result = writer.op(op)?;
+            Ok(OpReply { revision: writer.revision(), result })
         });
         replies.collect::<Result<_, KvError>>()
     })?;
-    Ok(ReplyBody::Txn(TxnAnswer { succeeded, replies }))
+    Ok(ReplyBody::Txn(TxnResult { succeeded, replies }))
 }
 
 /// Checks the preconditions that depend on the store, before any operation is applied. This is sufficient:

@@ -195,7 +195,7 @@ mod tests {
     use std::pin::Pin;
     use std::task::{Context, Poll, Waker};
     use synod_kv::{
-        Command, KeyRange, KvStore, OpAnswer, Put, Query, QueryCursor, Range, Reply, ReplyBody,
+        Command, KeyRange, KvStore, OpResult, Put, Query, QueryCursor, Range, Reply, ReplyBody,
     };
     use synod_types::Changes;
 
@@ -237,7 +237,7 @@ mod tests {
     }
 
     fn keys((reply, _): &Read) -> usize {
-        let Ok(ReplyBody::Op(OpAnswer::Range(found))) = &reply.answer else { panic!("{reply:?}") };
+        let Ok(ReplyBody::Op(OpResult::Range(found))) = &reply.result else { panic!("{reply:?}") };
         found.kvs.len()
     }
 

@@ -69,7 +69,7 @@ impl Backend for Memory {
         if let Some(error) = &state.fault {
             return Err(error.clone());
         }
-        Ok(state.store.answer(query).into())
+        Ok(state.store.execute_query(query).into())
     }
 
     fn status(&self) -> NodeStatus {

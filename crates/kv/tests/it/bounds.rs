@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 use synod_consensus::{Output, StateMachine};
 use synod_kv::{
-    Command, DeleteRange, KeyRange, KvError, KvStore, MAX_REPLY_BYTES, Op, OpAnswer, PiecewiseRead,
+    Command, DeleteRange, KeyRange, KvError, KvStore, MAX_REPLY_BYTES, Op, OpResult, PiecewiseRead,
     Put, Query, Range, Reply, ReplyBody, Revision, Sort, SortBy, SortDirection, Txn,
 };
 use synod_types::{Changes, Slot};
@@ -37,7 +37,7 @@ fn rejected(store: &KvStore, command: Command) -> KvError {
     assert_eq!(&after, store, "a rejected command changes the store");
     assert_eq!(changes.as_slice().len(), 1, "a rejected command writes to the state store");
     assert_eq!(reply.revision, store.revision());
-    reply.answer.unwrap_err()
+    reply.result.unwrap_err()
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn query_in_pieces_has_the_same_reply() {
             }
         };
         assert!(pieces >= at_least, "{pieces} pieces: {query:?}");
-        assert_eq!(reply, store.answer(query.clone()), "{query:?}");
+        assert_eq!(reply, store.execute_query(query.clone()), "{query:?}");
         let mut logged = store.clone();
         assert_eq!(reply, logged.execute(Command::Query(query), &mut Changes::new()));
     }
@@ -139,7 +139,7 @@ fn sorted_read_with_a_limit_has_bounded_memory() {
             None => assert!(reading.bytes() < 4 << 20, "{} bytes are collected", reading.bytes()),
         }
     };
-    let Ok(ReplyBody::Op(OpAnswer::Range(found))) = reply.answer else { panic!("{reply:?}") };
+    let Ok(ReplyBody::Op(OpResult::Range(found))) = reply.result else { panic!("{reply:?}") };
     assert_eq!((found.kvs.len(), found.more, found.count), (10, true, 20_000));
     assert_eq!(found.kvs[0].key, "key 019999");
     assert_eq!(found.kvs[9].key, "key 019990");
@@ -156,10 +156,10 @@ fn query_stops_when_its_reply_exceeds_the_limit() {
             None => most = most.max(reading.bytes()),
         }
     };
-    assert_eq!(reply.answer, Err(KvError::ReplyTooLarge));
+    assert_eq!(reply.result, Err(KvError::ReplyTooLarge));
     assert!((900_000..=1 << 20).contains(&most), "{most} bytes were collected");
     let page = store.read(Query::Range(Range { limit: 1_000, ..all() }), 1 << 20).finish();
-    assert!(page.answer.is_ok(), "a page of 1000 keys is rejected: {:?}", page.answer);
+    assert!(page.result.is_ok(), "a page of 1000 keys is rejected: {:?}", page.result);
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn transaction_with_too_large_a_reply_is_rejected_without_effect() {
     let (mut store, revision) = (store, Revision(1_025));
     assert_eq!(store.revision(), revision);
     let reply = store.execute(txn, &mut Changes::new());
-    assert!(reply.answer.is_ok(), "nine reads are within the limit: {:?}", reply.answer);
+    assert!(reply.result.is_ok(), "nine reads are within the limit: {:?}", reply.result);
     assert_eq!(reply.revision, revision.next());
 }
 
@@ -204,9 +204,9 @@ fn every_kind_of_reply_is_bounded_and_rejected_without_effect() {
     let mut store = store;
     let query = Command::Query(Query::Range(Range { limit: 15, ..all() }));
     let reply = store.execute(query, &mut Changes::new());
-    assert!(reply.answer.is_ok() && reply.encode().len() <= MAX_REPLY_BYTES);
+    assert!(reply.result.is_ok() && reply.encode().len() <= MAX_REPLY_BYTES);
     let all = Command::DeleteRange(DeleteRange::new(KeyRange::all()));
-    assert!(store.execute(all, &mut Changes::new()).answer.is_ok() && store.is_empty());
+    assert!(store.execute(all, &mut Changes::new()).result.is_ok() && store.is_empty());
 }
 
 #[test]
@@ -218,6 +218,6 @@ fn sort_direction_is_encoded_like_the_earlier_flag() {
     assert_eq!(encoded(SortDirection::Ascending), bytes(0));
     assert_eq!(encoded(SortDirection::Descending), bytes(1));
     assert_eq!(encoded(SortDirection::AscendingWithinLimit), bytes(2));
-    let rejection = Reply { revision: Revision(1), answer: Err(KvError::ReplyTooLarge) };
+    let rejection = Reply { revision: Revision(1), result: Err(KvError::ReplyTooLarge) };
     assert_eq!(rejection.encode(), &[1, 2, 1, 8][..]);
 }

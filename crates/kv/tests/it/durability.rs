@@ -73,7 +73,7 @@ proptest! {
         prop_assert_eq!(Query::decode(&query.encode()), Ok(query.clone()));
         let reply = KvStore::new().execute(command, &mut Changes::new());
         prop_assert_eq!(Reply::decode(&reply.encode()), Ok(reply));
-        let error = KvStore::new().answer(query.clone()).answer.err();
+        let error = KvStore::new().execute_query(query.clone()).result.err();
         prop_assert_eq!(query.check().err(), error.filter(is_static));
     }
 
@@ -94,7 +94,7 @@ proptest! {
             let mut store = KvStore::new();
             let (reply, changes) = apply(&mut store, Slot(1), &bytes);
             let reply = Reply::decode(&reply).unwrap();
-            if reply.answer.is_err() {
+            if reply.result.is_err() {
                 prop_assert!(changes.is_empty() && store == KvStore::new());
             }
             Reply::decode(&store.query(&bytes).unwrap()).unwrap();
@@ -119,12 +119,12 @@ fn bytes_that_are_not_a_request_are_rejected_as_malformed() {
     for bytes in cases {
         let mut store = KvStore::new();
         let reply = Reply::decode(&apply(&mut store, Slot(1), bytes).0).unwrap();
-        assert_eq!(reply.answer, Err(KvError::Malformed), "{bytes:?}");
+        assert_eq!(reply.result, Err(KvError::Malformed), "{bytes:?}");
         let reply = Reply::decode(&store.query(bytes).unwrap()).unwrap();
-        assert_eq!(reply.answer, Err(KvError::Malformed), "{bytes:?}");
+        assert_eq!(reply.result, Err(KvError::Malformed), "{bytes:?}");
     }
     let reply = Reply::decode(&apply(&mut KvStore::new(), Slot(1), &whole).0).unwrap();
-    assert_eq!(reply.answer, Ok(ReplyBody::Revision));
+    assert_eq!(reply.result, Ok(ReplyBody::Revision));
 }
 
 #[test]

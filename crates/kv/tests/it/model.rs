@@ -4,9 +4,9 @@
 use crate::strategy;
 use proptest::prelude::*;
 use synod_kv::{
-    Command, Compare, CompareOperand, CompareRelation, DeleteRange, DeleteRangeAnswer, KeyRange,
-    KeyValue, KvError, KvStore, MAX_TXN_OPS, Op, OpAnswer, OpReply, Put, PutAnswer, Query, Range,
-    RangeAnswer, Reply, ReplyBody, Revision, SortBy, SortDirection, Txn, TxnAnswer, Version,
+    Command, Compare, CompareOperand, CompareRelation, DeleteRange, DeleteRangeResult, KeyRange,
+    KeyValue, KvError, KvStore, MAX_TXN_OPS, Op, OpReply, OpResult, Put, PutResult, Query, Range,
+    RangeResult, Reply, ReplyBody, Revision, SortBy, SortDirection, Txn, TxnResult, Version,
 };
 use synod_types::Changes;
 
@@ -24,11 +24,11 @@ proptest! {
             let moved = store.revision() != before;
             prop_assert_eq!(changes.is_empty(), !moved, "{:?}", &command);
             if let Command::Query(query) = command {
-                prop_assert_eq!(&store.answer(query), &reply, "a query and its logged form differ");
+                prop_assert_eq!(&store.execute_query(query), &reply, "a query and its logged form differ");
             }
         }
         let all = Query::Range(Range::new(KeyRange::all()));
-        prop_assert_eq!(store.answer(all.clone()), model.execute(Command::Query(all)));
+        prop_assert_eq!(store.execute_query(all.clone()), model.execute(Command::Query(all)));
     }
 }
 
@@ -61,19 +61,19 @@ impl Model {
         };
         match after.txn(txn) {
             Err(error) => self.reply(Err(error)),
-            Ok(answer) => {
+            Ok(result) => {
                 *self = after;
-                let alone = |mut replies: Vec<OpReply>| ReplyBody::Op(replies.remove(0).answer);
-                self.reply(Ok(if single { alone(answer.replies) } else { ReplyBody::Txn(answer) }))
+                let alone = |mut replies: Vec<OpReply>| ReplyBody::Op(replies.remove(0).result);
+                self.reply(Ok(if single { alone(result.replies) } else { ReplyBody::Txn(result) }))
             }
         }
     }
 
-    fn reply(&self, answer: Result<ReplyBody, KvError>) -> Reply {
-        Reply { revision: Revision(self.revision), answer }
+    fn reply(&self, result: Result<ReplyBody, KvError>) -> Reply {
+        Reply { revision: Revision(self.revision), result }
     }
 
-    fn txn(&mut self, txn: Txn) -> Result<TxnAnswer, KvError> {
+    fn txn(&mut self, txn: Txn) -> Result<TxnResult, KvError> {
         check(&txn)?;
         let succeeded = txn.compares.iter().all(|compare| self.holds(compare));
         let branch = if succeeded { txn.success } else { txn.failure };
@@ -81,16 +81,16 @@ impl Model {
         let (start, mut changed, mut wrote) = (self.revision, false, false);
         let mut replies = Vec::new();
         for op in branch {
-            let answer = match op {
+            let result = match op {
                 Op::Put(put) => {
                     (changed, wrote) = (true, true);
-                    OpAnswer::Put(self.put(put, start + 1)?)
+                    OpResult::Put(self.put(put, start + 1)?)
                 }
                 Op::DeleteRange(delete) => {
                     wrote = true;
-                    let answer = self.delete(&delete);
-                    changed |= answer.deleted > 0;
-                    OpAnswer::DeleteRange(answer)
+                    let result = self.delete(&delete);
+                    changed |= result.deleted > 0;
+                    OpResult::DeleteRange(result)
                 }
                 Op::Range(range) => {
                     let at = range.revision.map_or(0, |revision| revision.0);
@@ -100,13 +100,13 @@ impl Model {
                     if at > 0 && (at < start || wrote) {
                         return Err(KvError::HistoricRevision);
                     }
-                    OpAnswer::Range(self.range(&range))
+                    OpResult::Range(self.range(&range))
                 }
             };
-            replies.push(OpReply { revision: Revision(start + i64::from(changed)), answer });
+            replies.push(OpReply { revision: Revision(start + i64::from(changed)), result });
         }
         self.revision = start + i64::from(changed);
-        Ok(TxnAnswer { succeeded, replies })
+        Ok(TxnResult { succeeded, replies })
     }
 
     fn holds(&self, compare: &Compare) -> bool {
@@ -140,7 +140,7 @@ impl Model {
         })
     }
 
-    fn put(&mut self, put: Put, revision: i64) -> Result<PutAnswer, KvError> {
+    fn put(&mut self, put: Put, revision: i64) -> Result<PutResult, KvError> {
         let old = self.kvs.iter().position(|kv| kv.key == put.key).map(|at| self.kvs.remove(at));
         let value = match (put.value, &old) {
             (Some(value), _) => value,
@@ -154,21 +154,21 @@ impl Model {
             mod_revision: Revision(revision),
             version: Version(old.as_ref().map_or(0, |old| old.version.0) + 1),
         });
-        Ok(PutAnswer { prev: old.filter(|_| put.prev_kv) })
+        Ok(PutResult { prev: old.filter(|_| put.prev_kv) })
     }
 
-    fn delete(&mut self, delete: &DeleteRange) -> DeleteRangeAnswer {
+    fn delete(&mut self, delete: &DeleteRange) -> DeleteRangeResult {
         let removed = self.within(&delete.keys);
         self.kvs.retain(|kv| !removed.contains(kv));
         let deleted = removed.len() as u64;
-        DeleteRangeAnswer { deleted, prev_kvs: if delete.prev_kv { removed } else { Vec::new() } }
+        DeleteRangeResult { deleted, prev_kvs: if delete.prev_kv { removed } else { Vec::new() } }
     }
 
-    fn range(&self, range: &Range) -> RangeAnswer {
+    fn range(&self, range: &Range) -> RangeResult {
         let mut kvs = self.within(&range.keys);
         let count = kvs.len() as u64;
         if range.count_only {
-            return RangeAnswer { kvs: Vec::new(), more: false, count };
+            return RangeResult { kvs: Vec::new(), more: false, count };
         }
         if let Some(min) = range.min_mod_revision {
             kvs.retain(|kv| kv.mod_revision >= min);
@@ -216,7 +216,7 @@ impl Model {
         if range.keys_only {
             kvs.iter_mut().for_each(|kv| kv.value.clear());
         }
-        RangeAnswer { kvs, more, count }
+        RangeResult { kvs, more, count }
     }
 
     fn within(&self, keys: &KeyRange) -> Vec<KeyValue> {

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use synod_kv::{
     Command, Compare, CompareOperand, CompareRelation, DeleteRange, KeyRange, KeyValue, KvError,
-    KvStore, MAX_TXN_OPS, Op, OpAnswer, Put, Query, Range, RangeAnswer, Reply, ReplyBody, Revision,
-    Sort, SortBy, SortDirection, Txn, TxnAnswer, Version,
+    KvStore, MAX_TXN_OPS, Op, OpResult, Put, Query, Range, RangeResult, Reply, ReplyBody, Revision,
+    Sort, SortBy, SortDirection, Txn, TxnResult, Version,
 };
 use synod_types::Changes;
 
@@ -14,36 +14,36 @@ fn run(store: &mut KvStore, command: Command) -> Reply {
 
 fn put(store: &mut KvStore, key: &'static str, value: &'static str) -> Revision {
     let reply = run(store, Command::Put(Put::new(key, value)));
-    reply.answer.unwrap();
+    reply.result.unwrap();
     reply.revision
 }
 
 fn delete(store: &mut KvStore, keys: KeyRange) -> (Revision, u64) {
     let reply = run(store, Command::DeleteRange(DeleteRange::new(keys)));
-    let Ok(ReplyBody::Op(OpAnswer::DeleteRange(answer))) = reply.answer else {
+    let Ok(ReplyBody::Op(OpResult::DeleteRange(result))) = reply.result else {
         panic!("{reply:?}")
     };
-    (reply.revision, answer.deleted)
+    (reply.revision, result.deleted)
 }
 
-fn read(store: &KvStore, range: Range) -> RangeAnswer {
-    let reply = store.answer(Query::Range(range));
-    let Ok(ReplyBody::Op(OpAnswer::Range(answer))) = reply.answer else { panic!("{reply:?}") };
-    answer
+fn read(store: &KvStore, range: Range) -> RangeResult {
+    let reply = store.execute_query(Query::Range(range));
+    let Ok(ReplyBody::Op(OpResult::Range(result))) = reply.result else { panic!("{reply:?}") };
+    result
 }
 
 fn get(store: &KvStore, key: &'static str) -> Option<KeyValue> {
     read(store, Range::new(KeyRange::one(key))).kvs.pop()
 }
 
-fn names(answer: &RangeAnswer) -> Vec<&str> {
-    answer.kvs.iter().map(|kv| std::str::from_utf8(&kv.key).unwrap()).collect()
+fn names(result: &RangeResult) -> Vec<&str> {
+    result.kvs.iter().map(|kv| std::str::from_utf8(&kv.key).unwrap()).collect()
 }
 
-fn transact(store: &mut KvStore, txn: Txn) -> TxnAnswer {
+fn transact(store: &mut KvStore, txn: Txn) -> TxnResult {
     let reply = run(store, Command::Txn(txn));
-    let Ok(ReplyBody::Txn(answer)) = reply.answer else { panic!("{reply:?}") };
-    answer
+    let Ok(ReplyBody::Txn(result)) = reply.result else { panic!("{reply:?}") };
+    result
 }
 
 fn abc() -> KvStore {
@@ -84,16 +84,16 @@ fn put_can_return_or_keep_the_previous_value() {
     let before = get(&store, "a");
     let put = Put { prev_kv: true, ..Put::new("a", "4") };
     let reply = run(&mut store, Command::Put(put));
-    let Ok(ReplyBody::Op(OpAnswer::Put(answer))) = reply.answer else { panic!("{reply:?}") };
-    assert_eq!(answer.prev, before);
+    let Ok(ReplyBody::Op(OpResult::Put(result))) = reply.result else { panic!("{reply:?}") };
+    assert_eq!(result.prev, before);
 
     let keep = |key| Put { key: Bytes::from_static(key), value: None, prev_kv: false };
-    run(&mut store, Command::Put(keep(b"a"))).answer.unwrap();
+    run(&mut store, Command::Put(keep(b"a"))).result.unwrap();
     let a = get(&store, "a").unwrap();
     assert_eq!((&a.value[..], a.version), (&b"4"[..], Version(3)));
 
     let reply = run(&mut store, Command::Put(keep(b"x")));
-    assert_eq!(reply, Reply { revision: store.revision(), answer: Err(KvError::KeyNotFound) });
+    assert_eq!(reply, Reply { revision: store.revision(), result: Err(KvError::KeyNotFound) });
 }
 
 #[test]
@@ -101,11 +101,11 @@ fn delete_can_return_the_deleted_keys() {
     let mut store = abc();
     let keys = KeyRange::Between("a".into(), "c".into());
     let reply = run(&mut store, Command::DeleteRange(DeleteRange { keys, prev_kv: true }));
-    let Ok(ReplyBody::Op(OpAnswer::DeleteRange(answer))) = reply.answer else {
+    let Ok(ReplyBody::Op(OpResult::DeleteRange(result))) = reply.result else {
         panic!("{reply:?}")
     };
-    let prev: Vec<_> = answer.prev_kvs.iter().map(|kv| (&kv.key[..], &kv.value[..])).collect();
-    assert_eq!((answer.deleted, prev), (2, vec![(&b"a"[..], &b"3"[..]), (b"b", b"9")]));
+    let prev: Vec<_> = result.prev_kvs.iter().map(|kv| (&kv.key[..], &kv.value[..])).collect();
+    assert_eq!((result.deleted, prev), (2, vec![(&b"a"[..], &b"3"[..]), (b"b", b"9")]));
     assert_eq!(store.len(), 1);
 }
 
@@ -132,9 +132,9 @@ fn result_is_sorted_by_each_property() {
     let sorted = |by, descending| {
         let order = if descending { SortDirection::Descending } else { SortDirection::Ascending };
         let sort = Some(Sort { by, order });
-        let answer = read(&store, Range { sort, limit: 2, ..Range::new(KeyRange::all()) });
-        assert_eq!((answer.more, answer.count), (true, 3));
-        names(&answer).concat()
+        let result = read(&store, Range { sort, limit: 2, ..Range::new(KeyRange::all()) });
+        assert_eq!((result.more, result.count), (true, 3));
+        names(&result).concat()
     };
     assert_eq!(sorted(SortBy::Key, false), "ab");
     assert_eq!(sorted(SortBy::Key, true), "cb");
@@ -155,8 +155,8 @@ fn order_within_the_limit_sorts_one_key_more_than_the_limit() {
     }
     let sort = Some(Sort { by: SortBy::Value, order: SortDirection::AscendingWithinLimit });
     let of = |range: Range| {
-        let answer = read(&store, Range { sort, ..range });
-        (names(&answer).concat(), answer.more, answer.count)
+        let result = read(&store, Range { sort, ..range });
+        (names(&result).concat(), result.more, result.count)
     };
     let limited = |limit| Range { limit, ..Range::new(KeyRange::all()) };
     assert_eq!(of(limited(1)), ("b".into(), true, 4), "the lowest of the first two");
@@ -193,7 +193,7 @@ fn only_the_newest_revision_can_be_read() {
     let store = abc();
     let at = |revision| {
         let range = Range { revision: Some(Revision(revision)), ..Range::new(KeyRange::all()) };
-        store.answer(Query::Range(range)).answer.map(|_| ())
+        store.execute_query(Query::Range(range)).result.map(|_| ())
     };
     assert_eq!(store.revision(), Revision(5));
     assert_eq!(at(6), Err(KvError::FutureRevision));
@@ -214,12 +214,12 @@ fn transaction_has_one_revision() {
         ],
         ..Txn::default()
     };
-    let answer = transact(&mut store, txn);
+    let result = transact(&mut store, txn);
     assert_eq!(store.revision(), Revision(6));
-    let revisions: Vec<_> = answer.replies.iter().map(|reply| reply.revision.0).collect();
+    let revisions: Vec<_> = result.replies.iter().map(|reply| reply.revision.0).collect();
     assert_eq!(revisions, [5, 6, 6, 6, 6], "the new revision starts with the first change");
-    let OpAnswer::Range(before) = &answer.replies[0].answer else { panic!("{answer:?}") };
-    let OpAnswer::Range(after) = &answer.replies[2].answer else { panic!("{answer:?}") };
+    let OpResult::Range(before) = &result.replies[0].result else { panic!("{result:?}") };
+    let OpResult::Range(after) = &result.replies[2].result else { panic!("{result:?}") };
     assert_eq!((&before.kvs[0].value[..], &after.kvs[0].value[..]), (&b"3"[..], &b"x"[..]));
     assert_eq!(get(&store, "d").unwrap().create_revision, Revision(6));
 }
@@ -256,7 +256,7 @@ fn rejected_transaction_changes_nothing() {
         let mut changes = Changes::new();
         let success = vec![Op::Put(Put::new("a", "x")), op];
         let reply = store.execute(Command::Txn(Txn { success, ..Txn::default() }), &mut changes);
-        assert_eq!(reply, Reply { revision: Revision(5), answer: Err(error) });
+        assert_eq!(reply, Reply { revision: Revision(5), result: Err(error) });
         assert_eq!((store, changes), (before.clone(), Changes::new()), "changes after {error}");
     }
 }
@@ -378,7 +378,7 @@ fn empty_key_is_rejected_in_every_request() {
     for command in commands {
         assert_eq!(command.check(), Err(KvError::EmptyKey), "{command:?}");
         let reply = run(&mut KvStore::new(), command);
-        assert_eq!(reply, Reply { revision: Revision(1), answer: Err(KvError::EmptyKey) });
+        assert_eq!(reply, Reply { revision: Revision(1), result: Err(KvError::EmptyKey) });
     }
 }
 
@@ -386,5 +386,5 @@ fn empty_key_is_rejected_in_every_request() {
 fn query_that_writes_is_rejected() {
     let success = vec![Op::Put(Put::new("a", "v"))];
     let txn = Txn { success, ..Txn::default() };
-    assert_eq!(KvStore::new().answer(Query::Txn(txn)).answer, Err(KvError::NotReadOnly));
+    assert_eq!(KvStore::new().execute_query(Query::Txn(txn)).result, Err(KvError::NotReadOnly));
 }

@@ -71,8 +71,8 @@ pub(crate) fn read_reply(bytes: &[u8]) -> Option<(u64, kv::Reply)> {
 pub(crate) fn value_in(query: impl FnOnce(&[u8]) -> Option<Bytes>, key: u8) -> Option<Bytes> {
     let keys = kv::KeyRange::one(vec![key]);
     let reply = query(&kv::Query::Range(kv::Range::new(keys)).encode())?;
-    let kv::ReplyBody::Op(kv::OpAnswer::Range(found)) =
-        kv::Reply::decode(&reply).ok()?.answer.ok()?
+    let kv::ReplyBody::Op(kv::OpResult::Range(found)) =
+        kv::Reply::decode(&reply).ok()?.result.ok()?
     else {
         return None;
     };
@@ -204,7 +204,7 @@ mod tests {
         let (reply, changes) = machine.apply_alone(command.id, &command.encode());
         assert!(!changes.as_slice().is_empty());
         let (id, answer) = read_reply(&reply).unwrap();
-        assert_eq!((id, answer.answer.is_ok()), (7, true));
+        assert_eq!((id, answer.result.is_ok()), (7, true));
         let last = Last::decode(&machine.query(LAST).unwrap()).unwrap();
         assert_eq!(last, Last { slot: Slot(7), id: 7, reply });
         assert_eq!(value_in(|query| machine.query(query).ok(), b'k').as_deref(), Some(&b"v"[..]));

@@ -118,18 +118,18 @@ pub(crate) fn query(op: &Op) -> kv::Query {
 
 /// Translates the store's reply to the client's outcome; `None` if it does not match the operation.
 pub(crate) fn outcome(op: &Op, reply: kv::Reply) -> Option<Outcome> {
-    match (op, reply.answer.ok()?) {
-        (Op::Get { .. }, kv::ReplyBody::Op(kv::OpAnswer::Range(found))) => {
+    match (op, reply.result.ok()?) {
+        (Op::Get { .. }, kv::ReplyBody::Op(kv::OpResult::Range(found))) => {
             Some(Outcome::Read(first(found)))
         }
-        (Op::Put { .. }, kv::ReplyBody::Op(kv::OpAnswer::Put(_))) => Some(Outcome::Done),
-        (Op::Delete { .. }, kv::ReplyBody::Op(kv::OpAnswer::DeleteRange(result))) => {
+        (Op::Put { .. }, kv::ReplyBody::Op(kv::OpResult::Put(_))) => Some(Outcome::Done),
+        (Op::Delete { .. }, kv::ReplyBody::Op(kv::OpResult::DeleteRange(result))) => {
             Some(Outcome::Deleted(result.deleted > 0))
         }
         (Op::Txn(_), kv::ReplyBody::Txn(result)) => {
-            let results = result.replies.into_iter().map(|reply| match reply.answer {
-                kv::OpAnswer::Range(found) => Some(first(found)),
-                kv::OpAnswer::Put(_) | kv::OpAnswer::DeleteRange(_) => None,
+            let results = result.replies.into_iter().map(|reply| match reply.result {
+                kv::OpResult::Range(found) => Some(first(found)),
+                kv::OpResult::Put(_) | kv::OpResult::DeleteRange(_) => None,
             });
             Some(Outcome::Txn { succeeded: result.succeeded, results: results.collect() })
         }
@@ -137,7 +137,7 @@ pub(crate) fn outcome(op: &Op, reply: kv::Reply) -> Option<Outcome> {
     }
 }
 
-fn first(found: kv::RangeAnswer) -> Value {
+fn first(found: kv::RangeResult) -> Value {
     found.kvs.into_iter().next().map(|found| found.value.to_vec()).into()
 }
 
