@@ -27,7 +27,7 @@ pub enum StorageError {
         /// Description of the damage.
         reason: String,
     },
-    /// The folder does not hold a store of this kind.
+    /// The folder does not contain a store of this kind.
     #[error("{path}: not a Synod store: {reason}")]
     Foreign {
         /// Folder of the store.

@@ -71,6 +71,7 @@ impl MemoryDisk {
     pub fn open_log(&self) -> MemoryLog {
         let mut content = self.lock();
         content.boot_id.boot += 1;
+        // Invalidates the previous handle: two handles would model two processes with one store open.
         content.log_handle += 1;
         MemoryLog { disk: self.clone(), boot_id: content.boot_id, handle: content.log_handle }
     }
@@ -79,6 +80,7 @@ impl MemoryDisk {
     #[must_use]
     pub fn open_state(&self) -> MemoryState {
         let mut content = self.lock();
+        // A node acts on the state that it finds, so a later crash must not take it back.
         content.undo.clear();
         content.state_handle += 1;
         MemoryState { disk: self.clone(), handle: content.state_handle }
@@ -110,6 +112,7 @@ impl MemoryDisk {
     /// Returns the log as records, for [`fault_injection`](crate::fault_injection).
     pub(crate) fn records(&self) -> RecordSet {
         let content = self.lock();
+        // Groups that were never loaded are still records.
         let mut records = content.records.clone();
         for (id, group) in &content.groups {
             let head = Head {
@@ -199,6 +202,7 @@ impl Group {
                 self.base = Some((*through, base.clone()));
                 let first = self.index.first();
                 self.index.compact(*through);
+                // The journal has one element for each sequence number of the index.
                 self.journal.drain(..(self.index.first() - first) as usize);
             }
         }
@@ -245,6 +249,7 @@ impl MemoryState {
         from: Bound<&[u8]>,
         to: Bound<&[u8]>,
     ) -> Result<Option<(Bytes, Bytes)>, StorageError> {
+        // Checks the handle for each entry: a crash also ends the iterators of the old handle.
         let content = self.content()?;
         let entry = content.state.range((from, to)).next();
         Ok(entry.map(|(key, value)| (key.clone(), value.clone())))
@@ -297,6 +302,7 @@ impl Iterator for Range<'_> {
 
 impl StoreReader for MemoryState {
     fn view(&self) -> Result<Arc<dyn StoreView>, StorageError> {
+        // The clone shares all nodes with the state, so it costs one reference count.
         Ok(Arc::new(View(self.content()?.state.clone())))
     }
 }
@@ -304,6 +310,7 @@ impl StoreReader for MemoryState {
 impl StateStore for MemoryState {
     fn write(&mut self, changes: &Changes) -> Result<(), StorageError> {
         let mut content = self.content()?;
+        // The lock is held for the whole batch, so readers see all of it or nothing.
         let undo = changes.as_slice().iter().map(|change| content.apply(change)).collect();
         content.undo.push_back(undo);
         Ok(())
@@ -326,6 +333,7 @@ impl Content {
             Entry::Occupied(loaded) => Ok(loaded.into_mut()),
             Entry::Vacant(vacant) => {
                 let (head, journal) = self.records.take_group(id)?;
+                // The index is not stored: the journal determines it.
                 let mut index = CompactionIndex::starting_at(head.first);
                 journal.iter().for_each(|op| index.push(op));
                 let (hard_state, base) = (head.hard_state, head.base);

@@ -80,6 +80,7 @@ impl From<Op> for LogOp {
 /// Returns the key of a group's head.
 pub(crate) fn head_key(group: GroupId) -> [u8; 9] {
     let mut key = [b'g'; 9];
+    // Big-endian, so that keys are in the order of their numbers.
     key[1..].copy_from_slice(&group.0.to_be_bytes());
     key
 }
@@ -94,6 +95,7 @@ pub(crate) fn op_key(group: GroupId, sequence: u64) -> [u8; 17] {
 
 /// Returns the first key after a group's journal.
 pub(crate) fn journal_end(group: GroupId) -> [u8; 18] {
+    // One byte longer than the key of the last operation, so above it and below the next group's keys.
     let mut key = [0; 18];
     key[..17].copy_from_slice(&op_key(group, u64::MAX));
     key

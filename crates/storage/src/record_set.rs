@@ -44,6 +44,7 @@ impl RecordSet {
         &mut self,
         group: GroupId,
     ) -> Result<(Head, Vec<LogOp>), StorageError> {
+        // Nothing is removed before the whole group has passed the checks.
         let found = self.read_group(group).map_err(|mismatch| mismatch.at("memory/log".into()))?;
         self.map.remove(&head_key(group)[..]);
         // All journal keys go, also any before `head.first`, which the checks ignore.
@@ -60,6 +61,7 @@ impl RecordSet {
         // Without a head the journal must be empty: the decoder reports any record as surplus.
         let head = head.unwrap_or_default();
         let mut reader = JournalDecoder::new(group, &head);
+        // To the end of all sequence numbers, not to `head.next`: a surplus record is damage, too.
         let journal = op_key(group, head.first).to_vec()..journal_end(group).to_vec();
         for (key, value) in self.map.range(journal) {
             reader.push(key, value)?;
@@ -91,6 +93,7 @@ impl<'a> JournalDecoder<'a> {
     /// Decodes the next record in the journal's range of keys.
     pub(crate) fn push(&mut self, key: &[u8], value: &[u8]) -> Result<(), LogMismatch> {
         let next = self.next_sequence();
+        // Keys arrive in order, so any other key means that the record of `next` is missing.
         if next == self.head.next || key != op_key(self.group, next) {
             return Err(self.gap(Some(key)));
         }

@@ -76,6 +76,7 @@ where
         model.apply(&batch);
         model.check(&mut store, rule);
     }
+    // A commit is durable when it returns, so a crash may lose none of the batches.
     fixture.crash(store);
     let mut store = fixture.open();
     model.check(&mut store, &format!("{rule}, after a crash"));
@@ -189,6 +190,7 @@ fn compaction_keeps_slots_after_the_base<F: Fixture<Store: LogStore>>(fixture: F
 
 fn snapshot_replaces_the_log<F: Fixture<Store: LogStore>>(fixture: F) {
     let rule = "a base with a truncation after it replaces the whole log";
+    // The install of a snapshot: the base is in the middle of a run, whose rest is truncated.
     let ops: &[&[_]] = &[
         &[(A, put(1, 1, 4)), (A, put(90, 1, 30))],
         &[(A, compact(100, "far")), (A, truncate(101))],

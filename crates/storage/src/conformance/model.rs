@@ -55,6 +55,7 @@ impl LogModel {
             match op {
                 LogOp::HardState(bytes) => group.hard_state = Some(bytes.clone()),
                 LogOp::Compact { through, base } => {
+                    // Slots after the base stay, as `LogOp::Compact` requires.
                     group.base = Some((*through, base.clone()));
                     group.slots = group.slots.split_off(&through.next());
                 }
@@ -66,6 +67,7 @@ impl LogModel {
     /// Compares the store with the model: every group that was written, and one that was never written.
     pub(super) fn check(&self, store: &mut impl LogStore, when: &str) {
         for (&id, group) in &self.groups {
+            // Flattened, because a store may represent the log by any equivalent journal.
             let saved = load(store, id, when);
             let found = GroupModel {
                 slots: flatten(&saved),

@@ -59,9 +59,11 @@ where
             }
             StateStep::Sync => {
                 store.sync().unwrap_or_else(|error| panic!("{when}: {error}"));
+                // A crash may no longer leave an earlier state.
                 history.drain(..history.len() - 1);
             }
             StateStep::Restart => {
+                // A restart without a sync may lose batches, too.
                 drop(store);
                 store = fixture.open();
                 history = vec![recovered(&store, &history, &when)];
@@ -110,6 +112,7 @@ fn view(store: &impl StateStore, when: &str) -> Arc<dyn StoreView> {
 }
 
 fn check<V: StoreView + ?Sized>(view: &V, expected: &Map, when: &str) {
+    // Keys, bounds between keys, and reversed pairs of bounds, which are empty ranges.
     let bounds: [&[u8]; 8] = [b"", &[0], &[0, 0], b"a", b"aa", b"b", &[0xFF], &[0xFF, 0xFF, 0xFF]];
     for key in bounds.into_iter().chain(expected.keys().map(AsRef::as_ref)) {
         let found = view.get(key).unwrap_or_else(|error| panic!("{when}: get: {error}"));
@@ -221,6 +224,7 @@ fn view_outlives_its_store<F: Fixture<Store: StateStore>>(mut fixture: F) {
     store.sync().expect("a sync");
     let expected = Map::from([("a".into(), "1".into()), ("b".into(), "1".into())]);
     let view = view(&store, "after a sync");
+    // A node may drop its store while a read of a client is in progress.
     drop(store);
     check(&*view, &expected, "a view of a store that was dropped");
     drop(view);

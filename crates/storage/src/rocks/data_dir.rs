@@ -74,6 +74,7 @@ impl DataDir {
         let lock = lock.map_err(|error| io(&file, "cannot be opened", &error))?;
         match try_lock(&lock) {
             Ok(()) => Ok(Self { path: path.into(), _lock: lock }),
+            // Two processes with one log would both vote with it.
             Err(TryLockError::WouldBlock) => Err(StorageError::Io {
                 path: path.into(),
                 reason: "the store is in use: another process has it open, or this process opened \
@@ -114,6 +115,7 @@ impl DataDir {
         let fail = |error| io(&path, "cannot be written", &error);
         let mut file = File::create(&path).map_err(fail)?;
         file.write_all(marker.text().as_bytes()).map_err(fail)?;
+        // Content before name: otherwise a power loss could leave an empty marker under its final name.
         file.sync_all().map_err(fail)?;
         sync_folder(&self.path)?;
         // The folder itself may be new: its name in the parent must be durable, too.
@@ -223,6 +225,7 @@ impl Marker {
         let node = number(lines.next(), "node ").map(NodeId);
         let incarnation = number(lines.next(), "incarnation ").map(Incarnation);
         match (kind, cluster, node, incarnation, lines.next()) {
+            // `None`: this format has no further lines.
             (Some(kind), Some(cluster), Some(node), Some(incarnation), None) => {
                 Ok(Self { kind, identity: StoreIdentity { cluster, node }, incarnation })
             }

@@ -75,6 +75,7 @@ struct Scanner {
 impl Scanner {
     /// Scans the next block.
     fn push_block(&mut self, block: &[u8], last: bool) {
+        // After the first fault only the start of a later entry is searched.
         let from = if self.scan.fault.is_none() { self.walk(block, last) } else { 0 };
         if self.scan.fault.is_some() && self.scan.later.is_none() {
             self.scan.later = find_start(&block[from..]).map(|at| self.start + (from + at) as u64);
@@ -124,6 +125,7 @@ impl Scanner {
         let room = BATCH_HEADER.saturating_sub(entry.len()).min(record.content.len());
         entry.extend_from_slice(&record.content[..room]);
         if matches!(record.kind, WHOLE | LAST) {
+            // An edit of a manifest has no sequence number there; the caller ignores it.
             self.scan.last = last_write(entry);
             self.entry = None;
         }
@@ -217,6 +219,7 @@ fn fill(file: &mut impl Read, block: &mut [u8]) -> io::Result<usize> {
     while filled < block.len() {
         match file.read(&mut block[filled..]) {
             Ok(0) => break,
+            // A read may return less than a block before the end of the file.
             Ok(count) => filled += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),

@@ -44,6 +44,7 @@ impl HighWater {
     pub(super) fn open(path: &Path) -> Result<Self, StorageError> {
         let file = OpenOptions::new().read(true).write(true).open(path);
         let mut file = file.map_err(|error| match error.kind() {
+            // A complete store always has the file. Without it missing writes would not be detected.
             std::io::ErrorKind::NotFound => damaged(path, "the high-water mark is missing"),
             _ => io(path, "open", &error),
         })?;
@@ -70,6 +71,7 @@ impl HighWater {
         let mut copy = [0; COPY_BYTES];
         copy[..8].copy_from_slice(&number);
         copy[8..].copy_from_slice(&crc32fast::hash(&number).to_le_bytes());
+        // Alternating positions: a torn write cannot damage the copy of the previous number.
         let at = SeekFrom::Start((self.writes & 1) * STRIDE);
         let written = self.file.seek(at).and_then(|_| self.file.write_all(&copy));
         written.map_err(|error| io(&self.path, "write", &error))?;

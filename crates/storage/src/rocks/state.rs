@@ -43,6 +43,7 @@ impl RocksState {
 
 impl StateStore for RocksState {
     fn write(&mut self, changes: &Changes) -> Result<(), StorageError> {
+        // RocksDB applies the changes of a batch in order and atomically.
         let mut batch = WriteBatch::default();
         for change in changes.as_slice() {
             self.key.clear();
@@ -146,6 +147,7 @@ impl Iterator for Range<'_> {
             return None;
         }
         if let Some((key, value)) = self.cursor.item() {
+            // Copied before the cursor moves: key and value are borrowed from its current block.
             let entry = (Bytes::copy_from_slice(&key[1..]), Bytes::copy_from_slice(value));
             self.cursor.next();
             return Some(Ok(entry));
@@ -165,6 +167,7 @@ fn prefixed(key: &[u8]) -> Vec<u8> {
 
 fn read_options(to: Option<&[u8]>) -> ReadOptions {
     let mut options = ReadOptions::default();
+    // With an upper bound RocksDB does not read blocks, or skip deletions, after the range.
     options.set_iterate_upper_bound(to.map_or_else(|| DATA_END.to_vec(), prefixed));
     options
 }

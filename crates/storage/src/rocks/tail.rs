@@ -70,6 +70,7 @@ fn check(files: &[(Scan, PathBuf)], kind: Kind, reached: u64) -> Result<(), Stor
         last = found.last.filter(|_| is_log).or(last);
         let Some(fault) = &found.fault else { continue };
         let has_content = |(newer, _): &(Scan, _)| newer.end > 0 || newer.fault.is_some();
+        // A torn write is the last one, so any proof that another write followed makes the fault damage.
         let proof = if is_log {
             let newer = files[index + 1..].iter().any(has_content);
             later_entry(found).or_else(|| later_log(newer)).or_else(|| marked(last, reached))
@@ -107,6 +108,7 @@ fn marked(last: Option<u64>, reached: u64) -> Option<String> {
 fn cut(path: &Path, end: u64) -> Result<(), StorageError> {
     let file = OpenOptions::new().write(true).open(path);
     let done = file.and_then(|file| {
+        // Synced before RocksDB appends: the old end must not reappear after the next power loss.
         file.set_len(end)?;
         file.sync_all()
     });
