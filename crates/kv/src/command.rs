@@ -92,6 +92,7 @@ impl Query {
     pub fn check(&self) -> Result<(), KvError> {
         match self {
             Self::Range(range) => check_key(range.keys.start()),
+            // A query does not enter the log, so it must not change the store.
             Self::Txn(txn) if !txn.is_read_only() => Err(KvError::NotReadOnly),
             Self::Txn(txn) => txn.check(),
             Self::Revision => Ok(()),
@@ -237,6 +238,7 @@ impl Txn {
     }
 
     fn check(&self) -> Result<(), KvError> {
+        // The limit comes first: it bounds the work of the checks below.
         let lists = [self.compares.len(), self.success.len(), self.failure.len()];
         if lists.iter().any(|len| *len > MAX_TXN_OPS) {
             return Err(KvError::TooManyOps);
@@ -325,6 +327,7 @@ fn check_writes(branch: &[Op]) -> Result<(), KvError> {
             Op::Put(_) | Op::Range(_) => None,
         })
         .collect();
+    // Deletes count wherever they are in the branch: the order of the operations does not matter.
     let mut put = BTreeSet::new();
     for op in branch {
         let Op::Put(Put { key, .. }) = op else { continue };

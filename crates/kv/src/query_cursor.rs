@@ -85,6 +85,7 @@ impl PiecewiseRead for QueryCursor {
 
 impl QueryCursor {
     pub(crate) fn new(store: KvStore, query: Query, max_bytes: usize) -> Self {
+        // A rejected query is a cursor with a complete result, so callers have one path for both.
         let state = match query.check() {
             Err(error) => QueryState::Ready(Err(error)),
             Ok(()) => match query {
@@ -143,6 +144,7 @@ impl ReadTxn {
         match &mut self.running {
             Some(branch) => branch.step(store, most, budget, complete),
             None => {
+                // The branch starts in the next piece.
                 if let Some(succeeded) = self.compare(store, most) {
                     let ops = std::mem::take(&mut self.branches[usize::from(succeeded)]);
                     txn::check_ops(store, &ops)?;
@@ -156,11 +158,13 @@ impl ReadTxn {
 
     /// Evaluates one piece of the compares. Returns whether all hold, when it is known.
     fn compare(&mut self, store: &KvStore, most: usize) -> Option<bool> {
+        // Without a compare left, all of them hold.
         let next = || self.compares.next().map(CompareEvaluation::new);
         let Some(comparing) = self.comparing.take().or_else(next) else { return Some(true) };
         let comparing = self.comparing.insert(comparing);
         match comparing.step(&store.entries, most) {
             Some(true) => self.comparing = None,
+            // The first compare that fails decides.
             Some(false) => return Some(false),
             None => {}
         }
@@ -179,6 +183,7 @@ impl Branch {
         let Some(reading) = &mut self.reading else {
             self.reading = match self.ops.next() {
                 Some(Op::Range(range)) => Some(RangeRead::new(range)),
+                // `Query::check` has rejected such a query, so this is unreachable.
                 Some(Op::Put(_) | Op::DeleteRange(_)) => return Err(KvError::NotReadOnly),
                 None => {
                     let replies = std::mem::take(&mut self.replies);

@@ -25,6 +25,7 @@ impl ReplyBudget {
 
     /// Subtracts the size of a key-value pair from the budget.
     pub(crate) fn take(&mut self, kv: &KeyValue) -> Result<(), KvError> {
+        // The budget is shared by all operations of a transaction.
         self.0 = self.0.checked_sub(reply_bytes(kv)).ok_or(KvError::ReplyTooLarge)?;
         Ok(())
     }
@@ -137,6 +138,7 @@ impl RangeRead {
                 *more = true;
                 return Ok(false);
             }
+            // A sort may compare values, so they are dropped only after it.
             let key_only = range.keys_only && sort.is_none();
             let kv = key_value(key, entry, key_only);
             // Without a sort or a limit the key is certainly part of the result.

@@ -76,6 +76,7 @@ impl KvStore {
     }
 
     fn apply_op(&mut self, op: Op, changes: &mut Changes) -> Result<ReplyBody, KvError> {
+        // As a branch of one operation, so that both kinds of commands share the checks and the undo.
         txn::check_ops(self, std::slice::from_ref(&op))?;
         let result = txn::atomically(self, changes, vec![op], |writer, ops| {
             ops.into_iter().map(|op| writer.op(op)).collect::<Result<Vec<_>, _>>()
@@ -97,6 +98,7 @@ impl KvStore {
 
 impl StateMachine for KvStore {
     fn load(&mut self, state: &dyn StateView) -> Result<(), StateError> {
+        // Assigned only after all entries have passed the checks: a failed load changes nothing.
         (self.revision, self.entries) = encoding::load(state.range(&[], None))?;
         Ok(())
     }

@@ -34,6 +34,7 @@ pub(crate) fn atomically<T>(
     // Only operations that return keys can make a reply too large. Other requests avoid the clone, which
     // shares all nodes, so that each changed node must be copied.
     let before = ops.iter().any(returns_keys).then(|| store.clone());
+    // Separate changes, which are dropped if an operation fails.
     let mut new_changes = Changes::new();
     let next = store.revision.next();
     let budget = ReplyBudget::new(MAX_REPLY_BYTES);
@@ -79,6 +80,7 @@ impl TxnWriter<'_> {
     fn finish(self) {
         if self.changed {
             self.store.revision = self.next;
+            // In the same batch as the keys, so that a loaded state never has keys above its revision.
             self.changes.put(encoding::revision_key(), encoding::revision_value(self.next));
         }
     }
@@ -97,6 +99,7 @@ impl TxnWriter<'_> {
                 self.budget.take(&kv)?;
                 prev = Some(kv);
             }
+            // The create revision stays, as in etcd.
             entry.value = put.value.unwrap_or_else(|| entry.value.clone());
             (entry.modified, entry.version) = (next, entry.version.next());
             self.changes.put(encoding::entry_key(&key), encoding::entry_value(entry));
@@ -137,6 +140,7 @@ pub(crate) fn apply_txn(
 ) -> Result<ReplyBody, KvError> {
     let succeeded = txn.compares.into_iter().all(|compare| holds(store, compare));
     let branch = if succeeded { txn.success } else { txn.failure };
+    // Only the executed branch: the preconditions of the other one do not matter.
     check_ops(store, &branch)?;
     let replies = atomically(store, changes, branch, |writer, branch| {
         let replies = branch.into_iter().map(|op| {
@@ -205,6 +209,7 @@ impl CompareEvaluation {
 }
 
 fn holds(store: &KvStore, compare: Compare) -> bool {
+    // One piece of unlimited size suffices; the loop only satisfies the types.
     let mut evaluation = CompareEvaluation::new(compare);
     loop {
         if let Some(holds) = evaluation.step(&store.entries, usize::MAX) {
