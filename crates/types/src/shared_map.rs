@@ -91,6 +91,7 @@ impl<V: Clone> SharedMap<V> {
     /// Inserts a value and returns the previous one.
     pub fn insert(&mut self, key: Bytes, value: V) -> Option<V> {
         let (old, split) = insert(&mut self.root, key, value);
+        // Only a split of the root makes the tree deeper, so all leaves keep the same depth.
         if let Some(right) = split {
             let left = core::mem::replace(&mut self.root, Arc::new(Node::Leaf(Vec::new())));
             // The empty key is below every key: the first child has no lower bound.
@@ -138,6 +139,7 @@ impl<V: Clone> SharedMap<V> {
     pub fn range(&self, bounds: (Bound<&[u8]>, Bound<&[u8]>)) -> MapEntries<'_, V> {
         let mut entries =
             MapEntries { left: self.count(bounds), stack: Vec::new(), leaf: [].iter() };
+        // An empty interval may have no first key to seek.
         if entries.left > 0 {
             entries.seek(&self.root, bounds.0);
         }
@@ -195,6 +197,7 @@ fn insert<V: Clone>(
     key: Bytes,
     value: V,
 ) -> (Option<V>, Option<Child<V>>) {
+    // `make_mut` copies the node only if a clone shares it.
     match Arc::make_mut(node) {
         Node::Leaf(items) => match find(items, &key) {
             Ok(at) => (Some(core::mem::replace(&mut items[at].1, value)), None),
@@ -256,6 +259,7 @@ fn merge<V: Clone>(children: &mut Vec<Child<V>>, at: usize) {
     let right = children.remove(left + 1);
     let child = &mut children[left];
     child.len += right.len;
+    // The right node is moved if it is not shared, and copied otherwise.
     match (Arc::make_mut(&mut child.node), Arc::unwrap_or_clone(right.node)) {
         (Node::Leaf(items), Node::Leaf(mut more)) => items.append(&mut more),
         (Node::Inner(items), Node::Inner(mut more)) => items.append(&mut more),
@@ -303,6 +307,7 @@ fn find<V>(items: &[(Bytes, V)], key: &[u8]) -> Result<usize, usize> {
 
 /// Returns the index of a key's child: the last child whose lower bound is not above the key.
 fn child_of<V>(children: &[Child<V>], key: &[u8]) -> usize {
+    // A key below all bounds belongs to the first child.
     children.partition_point(|child| &child.low[..] <= key).saturating_sub(1)
 }
 
@@ -350,6 +355,7 @@ impl<'a, V> MapEntries<'a, V> {
                 None => drop(self.stack.pop()),
             }
         };
+        // Down to the first leaf of that child.
         let mut node = &*child.node;
         loop {
             match node {
