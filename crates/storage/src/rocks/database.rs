@@ -252,7 +252,7 @@ fn options(kind: Kind, create: bool) -> Options {
     // One flush and one compaction at a time leave the processor to the node.
     options.set_max_background_jobs(2);
     options.set_max_write_buffer_number(2);
-    // Nothing reads RocksDB's own statistics, and its text log stays small.
+    // No code reads RocksDB's statistics, and its text log stays small.
     options.set_stats_dump_period_sec(0);
     options.set_stats_persist_period_sec(0);
     options.set_log_level(LogLevel::Warn);
