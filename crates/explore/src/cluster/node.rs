@@ -7,17 +7,14 @@ use std::time::Duration;
 use synod_consensus::{FatalError, Input, Protocol, Saved, Status, TimerChange, Write};
 use synod_types::{Instant, NodeId, Slot, Ticket, Value};
 
-/// Maximum number of rounds, and of syncs, after which a node must be idle.
-const MAX_ROUNDS: usize = 64;
+/// Maximum number of syncs after which a node must be idle.
+const MAX_SYNCS: usize = 64;
 
 /// Checks of a protocol's tests, which [`ClusterNode`] runs.
 #[derive(Debug)]
 pub struct CoreChecks<P: Protocol> {
     /// Function that asserts the invariants of a core. Called after every step and every round.
     pub invariants: fn(&P),
-    /// Returns whether a core may make this write in a flush although it received no input since the last flush.
-    /// Default: never.
-    pub may_repeat: fn(&Write<P>) -> bool,
     /// Size of a message in bytes, for [`ClusterNode::max_sent_bytes`].
     pub size: fn(&P::Message) -> usize,
 }
@@ -32,16 +29,15 @@ impl<P: Protocol> Copy for CoreChecks<P> {}
 
 impl<P: Protocol> Default for CoreChecks<P> {
     fn default() -> Self {
-        Self { invariants: |_| (), may_repeat: |_| false, size: |_| 0 }
+        Self { invariants: |_| (), size: |_| 0 }
     }
 }
 
 /// A [`TestNode`], its running timers and its outputs.
 ///
 /// Each step asserts the core's invariants and the rules that [`TestNode`] checks. If a core is flushed twice
-/// without an input in between, the second flush must do nothing, except writes that
-/// [`CoreChecks::may_repeat`] permits, and messages that accompany them. The only [fatal error](FatalError)
-/// that a core may report is [`FatalError::Contradicted`].
+/// without an input in between, the second flush must neither write nor send. The only
+/// [fatal error](FatalError) that a core may report is [`FatalError::Contradicted`].
 #[derive(Clone, Debug)]
 pub struct ClusterNode<P: Protocol> {
     node: TestNode<P>,
@@ -178,18 +174,18 @@ impl<P: Protocol> ClusterNode<P> {
     /// # Panics
     /// If a rule is violated.
     pub fn settle(&mut self, now: Instant) {
-        for _ in 0..MAX_ROUNDS {
-            self.rounds(now);
+        for _ in 0..MAX_SYNCS {
+            self.run_round(now);
             let oldest = if self.is_disk_hung { None } else { self.node.sync_one() };
             let Some(batch) = oldest else { return };
             self.writes.extend(batch.into_iter().map(|logged| logged.write));
         }
-        panic!("{:?} is not idle after {MAX_ROUNDS} syncs: {:?}", self.id(), self.status());
+        panic!("{:?} is not idle after {MAX_SYNCS} syncs: {:?}", self.id(), self.status());
     }
 
-    /// Runs rounds until one neither writes nor sends.
-    fn rounds(&mut self, now: Instant) {
-        for count in 0..MAX_ROUNDS {
+    /// Runs a round, and asserts that a second one neither writes nor sends.
+    fn run_round(&mut self, now: Instant) {
+        for is_repeated in [false, true] {
             let (sent, batches) = (self.outputs.sent.len(), self.unsynced.len());
             let changes = self.outputs.timers.len();
             let done = self.node.round(now, &mut (), &mut self.outputs);
@@ -200,23 +196,21 @@ impl<P: Protocol> ClusterNode<P> {
             if sent.is_empty() && batch.is_none() {
                 return;
             }
-            let mut writes = batch.into_iter().flatten().map(|logged| &logged.write);
+            let writes = batch.into_iter().flatten().map(|logged| &logged.write);
             let bytes = |write: &Write<P>| match write {
                 Write::Put(run) => run.values.byte_len(),
                 _ => 0,
             };
-            self.max_written_bytes = self.max_written_bytes.max(writes.clone().map(bytes).sum());
+            self.max_written_bytes = self.max_written_bytes.max(writes.map(bytes).sum());
             let size = self.checks.size;
             self.max_sent_bytes =
                 self.max_sent_bytes.max(sent.iter().map(|(_, it)| size(it)).sum());
-            let is_idempotent = count == 0 || batch.is_some() && writes.all(self.checks.may_repeat);
             assert!(
-                is_idempotent,
+                !is_repeated,
                 "{:?}: a second flush without an input wrote {batch:?} and sent {sent:?}",
                 self.id()
             );
         }
-        panic!("{:?} is not idle after {MAX_ROUNDS} rounds: {:?}", self.id(), self.status());
     }
 
     /// Applies the timer changes after the first `seen` ones, and checks the core.
