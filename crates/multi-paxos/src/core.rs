@@ -231,7 +231,7 @@ impl MultiPaxos {
         }
         // Own messages come back once their claims are durable: the disk works.
         if from == self.config.id() {
-            self.stall.on_disk_answer();
+            self.stall.on_disk_progress();
         }
         // No slot counts that a node of another history names.
         if !self.compare_history(from, &message, fx) {

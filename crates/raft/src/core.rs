@@ -197,7 +197,7 @@ impl Raft {
         }
         if from == self.state.config.id() {
             // Only claims come back to their sender, and not before they are durable.
-            self.state.stall.on_disk_answer();
+            self.state.stall.on_disk_progress();
         }
         if let Some(term) = message.term() {
             // Fig. 2, "Rules for Servers": any message of a later term moves this node there, before
