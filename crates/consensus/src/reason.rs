@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-/// Declares an enum of reasons, each with the text that logs and transcripts show.
+/// Declares an enum of reasons, each with its text in logs and transcripts.
 macro_rules! reasons {
     ($(#[$doc:meta])* $name:ident { $($variant:ident => $text:literal,)+ }) => {
         $(#[$doc])*
@@ -25,45 +25,45 @@ reasons! {
     IgnoreReason {
         NotAMember => "the sender is not a member",
         NotAVoter => "the sender is not a voter",
-        FromSelf => "message from self is not valid for this kind",
-        OutOfRange => "a number in it is out of range",
-        ForeignBallot => "its ballot is not its sender's",
-        OtherAddressee => "it answers another node",
-        OwnBallot => "its ballot is this node's own",
-        OtherBallot => "it answers another ballot",
-        OlderBallot => "it answers an older ballot",
+        FromSelf => "no node sends this message to itself",
+        OutOfRange => "a term, ballot or slot in it is out of range",
+        ForeignBallot => "its ballot belongs to another node than its sender",
+        OtherAddressee => "it is a reply to another node",
+        OwnBallot => "its ballot belongs to this node",
+        OtherBallot => "it is a reply to another ballot",
+        OlderBallot => "it is a reply to an older ballot",
         LiveLeader => "there is a live leader",
         SecondLeader => "the term has another leader",
         PreVoteOver => "the pre-vote is over",
-        OtherPreVote => "it answers a pre-vote for another term",
-        NeverSent => "it acknowledges what was never sent",
-        StaleConflict => "the conflict is resolved, or the follower lost acknowledged entries",
-        MissingAcknowledged => "it names as acknowledged what this log lacks",
-        Contradiction => "it contradicts what is chosen",
-        ChangedMind => "it contradicts what is chosen or an earlier message of its sender",
+        OtherPreVote => "it is a reply to a pre-vote for another term",
+        NeverSent => "it acknowledges entries that were never sent",
+        StaleConflict => "it rejects acknowledged entries: it is late, or the sender lost its log",
+        MissingAcknowledged => "this node's log lacks an entry that it acknowledged",
+        Contradiction => "it contradicts a chosen value",
+        ChangedMind => "it contradicts a chosen value or an earlier message of its sender",
         TwoValues => "it proposes two values under one ballot",
-        NoSuchSlot => "there is no such slot",
-        ForeignSnapshot => "the snapshot is of another history",
+        NoSuchSlot => "its slot does not exist",
+        ForeignSnapshot => "the snapshot contradicts a chosen value",
     }
 }
 
 reasons! {
     /// Reason why a node no longer leads or campaigns.
     StepDownReason {
-        HigherTerm => "there is a higher term",
-        VoterInHigherTerm => "a voter is in a higher term",
-        SnapshotOfHigherTerm => "the snapshot is of a higher term",
+        HigherTerm => "a message had a higher term",
+        VoterInHigherTerm => "a voter in a higher term rejected its pre-vote",
+        SnapshotOfHigherTerm => "an installed snapshot had a higher term",
         HigherBallotPromised => "a higher ballot was promised",
         HigherBallotActive => "a higher ballot is active",
         OtherLeader => "another node leads",
         Overtaken => "a higher ballot overtook it",
-        NewCampaign => "it starts a campaign",
+        NewCampaign => "it starts a new campaign",
         CampaignTimedOut => "its campaign timed out",
         NoQuorum => "it has lost contact with a quorum",
         Stalled => "its disk or state machine is stalled",
-        MayNotCampaign => "it may not campaign now",
+        MayNotCampaign => "it is stalled or has no higher term, so it must not campaign",
         Installed => "it installed a snapshot",
-        UnfillableHoles => "the reports leave holes that no leader makes",
-        LogFull => "the log is full",
+        UnfillableHoles => "the promises report gaps that no leader leaves",
+        LogFull => "no slot number is left",
     }
 }
