@@ -27,25 +27,24 @@ pub trait Observer<P: Protocol> {
 
 impl<P: Protocol> Observer<P> for () {}
 
-/// Final error of a core: it would undo what it reported as chosen, or has learnt that a peer did. The
-/// log and the state do not belong together, or the core has a bug.
+/// Final error of a core: it would undo what it reported as chosen, or a peer has chosen other values.
+/// The log and the state do not belong together, or the core has a bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum FatalError {
     /// The log would be cut at or below a slot that was reported as chosen.
     #[error(
-        "the log would be cut from slot {from} on, but this node took the slots \
-         through {chosen} for chosen and applies them: a quorum has lost its log; nothing was \
-         written"
+        "the log would be truncated from slot {from}, but the slots through {chosen} are chosen \
+         and applied on this node: a quorum has lost its log; nothing was written"
     )]
     TruncatesChosen {
-        /// The first slot that would go.
+        /// The first slot that would be removed.
         from: Slot,
         /// The last slot that was reported as chosen.
         chosen: Slot,
     },
-    /// A peer takes other values for chosen.
+    /// A peer's chosen values differ from this node's.
     #[error(
-        "node {by} took other values for chosen in the slots through {slot} than this node did: \
+        "node {by} has chosen other values than this node in the slots through {slot}: \
          a quorum has lost its log; nothing was written"
     )]
     Contradicted {
@@ -55,7 +54,7 @@ pub enum FatalError {
         by: NodeId,
     },
     /// Slots were reported as chosen twice, or with a gap before them.
-    #[error("slot {slot} was reported as chosen where {next} is next: nothing was written")]
+    #[error("slot {slot} was reported as chosen, but slot {next} is next: nothing was written")]
     OutOfOrder {
         /// The first slot that was reported.
         slot: Slot,
@@ -64,8 +63,8 @@ pub enum FatalError {
     },
     /// The log's base would go back, or pass what was reported as chosen.
     #[error(
-        "the log would begin after slot {through}, but it begins after slot {base} and \
-         this node has the slots through {chosen}: nothing was written"
+        "the log would be compacted through slot {through}, but it is compacted through slot \
+         {base}, and chosen through slot {chosen}: nothing was written"
     )]
     CompactsElsewhere {
         /// The new base.
@@ -82,10 +81,10 @@ pub enum FatalError {
 /// [`input`](Self::input) steps the core; [`round`](Self::round) flushes it and lends what goes to
 /// the disk and to the network; [`written`](Self::written) reports what has become durable. A
 /// message whose gate is [`Gate::Durable`] comes out of a round only after `written` was called for
-/// the newest batch of the time at which the core sent it. There is no other way to get at it.
+/// the newest batch that the core had written when it sent the message. There is no other way out.
 ///
-/// Two hosts are equal, and hash the same, if they cannot be told apart by what comes later: numbers
-/// of batches count from the last durable one.
+/// Two hosts are equal, and hash the same, if all their later outputs are equal: numbers of batches
+/// count from the last durable one.
 #[derive(Clone, Debug)]
 pub struct Host<P: Protocol> {
     me: NodeId,
@@ -103,29 +102,29 @@ pub struct Host<P: Protocol> {
     unwritten: VecDeque<Unwritten>,
     /// Number of the newest durable batch.
     written: Seq,
-    /// Messages at the front of `held` that wait no longer.
+    /// Messages at the front of `held` whose batch is durable.
     free: usize,
-    /// Writes and chosen runs in the outbox that were looked at.
+    /// Number of writes and of chosen runs in the outbox that were sorted.
     seen: (usize, usize),
-    /// The writes and the messages that may leave were lent by the last round.
+    /// True if the last round lent the writes and the messages that may leave.
     is_lent: bool,
-    /// Something was lent since the last call began.
+    /// True if outputs were lent since the last call began.
     is_dirty: bool,
     max_held: usize,
     /// Last slot that is compacted out of the log.
     base: Slot,
     /// Last slot that the core reported as chosen, or that an installed snapshot covers.
     chosen: Slot,
-    /// Last slot that is chosen and durable in the log, as far as was reported.
+    /// Last slot that a round reported as chosen and durable in the log.
     durable: Slot,
-    /// The same, to be reported by the next round.
+    /// Value of `durable` after the next round.
     next_durable: Slot,
     /// Last slot of the snapshot that the latest input installed.
     installing: Option<Slot>,
     fatal: Option<FatalError>,
 }
 
-/// A batch that is not durable.
+/// Batch of writes that is not durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Unwritten {
     /// Messages that wait for this batch, and not for the one before it.
@@ -134,8 +133,8 @@ struct Unwritten {
     chosen: Slot,
 }
 
-/// The outcome of a [round](Host::round). What is left in its lists is discarded by the next call:
-/// messages then count as lost, writes must not be left.
+/// Outcome of a [round](Host::round). The next call discards what is left in its lists: messages then
+/// count as lost, and writes must not be left.
 #[derive(Debug)]
 #[must_use]
 pub struct Round<'a, P: Protocol> {
@@ -149,10 +148,10 @@ pub struct Round<'a, P: Protocol> {
     /// Last slot that is chosen and durable in the log, if it has risen: the state machine's
     /// changes may be made durable up to here.
     pub durable: Option<Slot>,
-    /// No self-message is left. A core that sends itself messages without end is wrong;
+    /// True if no self-message is left. A core that sends itself messages without end is wrong;
     /// those that are left are delivered by the next round.
     pub is_quiet: bool,
-    /// Everything else.
+    /// All other outputs.
     pub outputs: &'a mut Outputs<P>,
 }
 
@@ -180,6 +179,7 @@ impl<P: Protocol> Host<P> {
             unwritten: VecDeque::new(),
             written: Seq(0),
             base,
+            // What is applied was chosen, and is on disk: a recovered core does not report it again.
             chosen: floor,
             durable: floor,
             next_durable: floor,
@@ -189,8 +189,8 @@ impl<P: Protocol> Host<P> {
     }
 
     /// Bounds the messages to peers that wait for the disk. Messages past the bound are dropped, as
-    /// the network may drop them; messages of the node to itself never are, because no peer would
-    /// ask for them again.
+    /// the network may drop them; messages of the node to itself never are, because no peer's retry
+    /// would replace them.
     #[must_use]
     pub fn with_max_held(mut self, messages: usize) -> Self {
         self.max_held = messages;
@@ -219,19 +219,21 @@ impl<P: Protocol> Host<P> {
     /// Returns the number of the newest batch that was handed out.
     #[must_use]
     pub fn newest(&self) -> Seq {
+        // Batches are numbered without gaps, so the number need not be stored with each.
         Seq(self.written.0 + self.unwritten.len() as u64)
     }
 
     /// Returns whether all that the core ever wrote is durable.
     #[must_use]
     pub fn is_idle(&self) -> bool {
+        // A round that lends writes has entered their batch in `unwritten` already.
         self.unwritten.is_empty() && (self.is_lent || self.outbox.writes.is_empty())
     }
 
-    /// Steps the core, and lends what it asked for beside writes and messages. `now` never goes back.
+    /// Steps the core, and lends its outputs other than writes and messages. `now` never goes back.
     /// After a [fatal error](FatalError) nothing happens.
     #[inline]
-    #[must_use = "timers, chosen slots and answers would be discarded"]
+    #[must_use = "timers, chosen slots and replies would be discarded"]
     pub fn input(
         &mut self,
         now: Instant,
@@ -239,6 +241,7 @@ impl<P: Protocol> Host<P> {
         observer: &mut impl Observer<P>,
     ) -> &mut Outputs<P> {
         self.begin(observer);
+        // The slots of a snapshot count as chosen without a report, if the core compacts to it.
         self.installing = match &input {
             Input::Installed { base } => Some(base.through),
             _ => None,
@@ -248,13 +251,14 @@ impl<P: Protocol> Host<P> {
     }
 
     /// Ends a round: flushes the core, delivers its messages to itself as far as the disk allows,
-    /// gives the writes their number, and lends what leaves. Costs little when there is nothing to
-    /// do, and may be called several times before anything is written: what waits for a batch
-    /// waits for the newest one of its own round.
+    /// numbers the batch of writes, and lends writes, messages and outputs. Costs little if there is
+    /// nothing to do. May be called several times before a batch is durable: a durable message waits
+    /// for the newest batch of its own round.
     pub fn round(&mut self, now: Instant, observer: &mut impl Observer<P>) -> Round<'_, P> {
         self.begin(observer);
         let is_quiet = self.settle(now, observer);
         if self.fatal.is_some() {
+            // The disk stays at the last consistent batch, and peers count no claim of this round.
             self.outbox.writes.clear();
             self.ready.clear();
             // The writes are dropped, so what the core reported as chosen may never become durable.
@@ -280,16 +284,19 @@ impl<P: Protocol> Host<P> {
     /// If no round has handed out that batch.
     pub fn written(&mut self, seq: Seq) {
         assert!(seq <= self.newest(), "{seq:?} was never handed out");
+        // Batches become durable in order, so `seq` covers all batches before it.
         while self.written < seq
             && let Some(batch) = self.unwritten.pop_front()
         {
             self.written = self.written.next();
+            // Only counted here: the next call releases them, with its observer.
             self.free += batch.held;
             self.next_durable = batch.chosen;
         }
     }
 
-    /// Begins a call: discards what was lent and not taken, and releases what no longer waits.
+    /// Begins a call: discards lent outputs that were not taken, and releases messages whose batch is
+    /// durable.
     #[inline]
     fn begin(&mut self, observer: &mut impl Observer<P>) {
         if mem::take(&mut self.is_dirty) {
@@ -303,6 +310,8 @@ impl<P: Protocol> Host<P> {
     fn discard(&mut self) {
         self.outbox.outputs.clear();
         self.seen.1 = 0;
+        // Every call lends outputs, but only a round lends writes and messages: between rounds they
+        // gather here.
         if mem::take(&mut self.is_lent) {
             self.outbox.writes.clear();
             self.ready.clear();
@@ -313,6 +322,7 @@ impl<P: Protocol> Host<P> {
     fn lend(&mut self) -> &mut Outputs<P> {
         let outputs = &mut self.outbox.outputs;
         if self.fatal.is_some() {
+            // A client must not receive a reply that the dropped writes were to back.
             outputs.clear();
             outputs.fatal = self.fatal;
         }
@@ -321,19 +331,22 @@ impl<P: Protocol> Host<P> {
 
     #[inline]
     fn step(&mut self, now: Instant, input: Input<P>, observer: &mut impl Observer<P>) {
+        // A core that is wrong about chosen values must not take part in the protocol any more.
         if self.fatal.is_none() {
             self.core.step(now, input, &mut self.outbox.effects());
             self.absorb(observer);
         }
     }
 
-    /// Flushes, and delivers the messages of the node to itself, until there are none. Returns
-    /// whether there are none.
+    /// Flushes the core and delivers its messages to itself, until none is left. Returns false if the
+    /// limit of one round was reached before.
     fn settle(&mut self, now: Instant, observer: &mut impl Observer<P>) -> bool {
         let mut left = MAX_SELF_MESSAGES;
         while self.fatal.is_none() {
             self.core.flush(now, &mut self.outbox.effects());
             self.absorb(observer);
+            // With nothing unwritten a claim has no batch to wait for. Self-messages come first,
+            // because the core may write when it handles one.
             if self.own.is_empty() && !self.fresh.is_empty() && self.is_idle() {
                 for (to, message) in mem::take(&mut self.fresh) {
                     self.release(to, message, observer);
@@ -343,6 +356,7 @@ impl<P: Protocol> Host<P> {
                 return true;
             }
             while let Some(message) = self.own.pop_front() {
+                // A core that sends itself messages without end must not block its driver.
                 if left == 0 {
                     self.own.push_front(message);
                     return false;
@@ -362,16 +376,19 @@ impl<P: Protocol> Host<P> {
         }
     }
 
-    /// Sorts what a step asked for into what may leave and what must wait.
+    /// Checks the effects of a step, and sorts its messages into those that may leave and those that
+    /// wait for the disk.
     fn sort(&mut self, observer: &mut impl Observer<P>) {
+        // Effects gather until a round takes them, and each is observed once.
         let (writes, chosen) = self.seen;
         for write in &self.outbox.writes[writes..] {
             observer.on_write(&self.core, write);
             let fatal = match write {
+                // Chosen values never change, so such a cut proves that a quorum lost its log.
                 Write::TruncateFrom(from) if *from <= self.chosen => {
                     Some(FatalError::TruncatesChosen { from: *from, chosen: self.chosen })
                 }
-                // A core may reject a snapshot; one that it compacts to is part of what is chosen.
+                // The core has accepted the snapshot of this input, and snapshots hold chosen slots only.
                 Write::Compact(new) if Some(new.through) == self.installing => {
                     self.base = self.base.max(new.through);
                     self.chosen = self.chosen.max(new.through);
@@ -385,11 +402,14 @@ impl<P: Protocol> Host<P> {
                     self.base = new.through;
                     None
                 }
+                // Checking these takes the disk's content, which only checkers keep.
                 Write::HardState(_) | Write::Put(_) | Write::TruncateFrom(_) => None,
             };
+            // The first error is reported: the others may be its consequences.
             self.fatal = self.fatal.or(fatal);
         }
         for run in &self.outbox.outputs.chosen[chosen..] {
+            // The state machine would skip a slot after a gap, and apply a repeated one twice.
             let next = self.chosen.next();
             if run.first != next {
                 self.fatal = self.fatal.or(Some(FatalError::OutOfOrder { slot: run.first, next }));
@@ -406,15 +426,18 @@ impl<P: Protocol> Host<P> {
         let mut sends = mem::take(&mut self.outbox.sends);
         for (to, message) in sends.drain(..) {
             match message.gate() {
+                // Even if this step wrote nothing: an earlier write of the round may back the claim.
                 Gate::Durable => self.fresh.push((to, message)),
                 Gate::Immediate => self.release(to, message, observer),
             }
         }
+        // Keeps the buffer.
         self.outbox.sends = sends;
     }
 
-    /// Releases what no longer waits for the disk.
+    /// Releases the messages whose batch is durable.
     fn release_free(&mut self, observer: &mut impl Observer<P>) {
+        // `held` is in the order of batches, so these are at its front.
         for _ in 0..mem::take(&mut self.free) {
             if let Some((to, message)) = self.held.pop_front() {
                 self.release(to, message, observer);
@@ -422,9 +445,10 @@ impl<P: Protocol> Host<P> {
         }
     }
 
-    /// Moves a message whose gate is open to where it leaves.
+    /// Releases a message to the network, or to this node itself.
     fn release(&mut self, to: NodeId, message: P::Message, observer: &mut impl Observer<P>) {
         observer.on_release(&self.core, to, &message);
+        // The core is not re-entered from here: `settle` delivers its own messages.
         if to == self.me {
             self.own.push_back(message);
         } else {
@@ -432,16 +456,18 @@ impl<P: Protocol> Host<P> {
         }
     }
 
-    /// Gives this round's writes their number, and lets what waits for them wait.
+    /// Numbers this round's batch, and queues the messages that wait for it.
     fn seal(&mut self, is_written: bool) {
         if is_written {
             self.unwritten.push_back(Unwritten { held: 0, chosen: self.chosen });
         }
         let Some(newest) = self.unwritten.back_mut() else {
-            // Messages that are left over when self-messages have no end wait for the next round.
+            // All writes are durable, and the values of chosen slots are among them. `fresh` is empty,
+            // unless self-messages have no end: then it waits for the next round.
             self.next_durable = self.chosen;
             return;
         };
+        // The newest batch also covers slots that were chosen without a write after it.
         newest.chosen = self.chosen;
         for (to, message) in self.fresh.drain(..) {
             if to == self.me || self.held.len() < self.max_held {
@@ -451,11 +477,11 @@ impl<P: Protocol> Host<P> {
         }
     }
 
-    /// Everything that later outputs depend on.
+    /// Returns the fields on which later outputs depend.
     fn identity(&self) -> impl Eq + Hash + '_ {
         (
             (&self.core, &self.own, &self.fresh, &self.held, self.free),
-            // What was lent is gone, taken or not.
+            // The next call discards lent messages.
             if self.is_lent { &[] } else { &self.ready[..] },
             (&self.unwritten, self.base, self.chosen, self.durable, self.next_durable, self.fatal),
         )

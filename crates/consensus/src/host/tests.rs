@@ -1,4 +1,4 @@
-//! The fence of a host, against scripted cores and disks that lag.
+//! Tests of a host's fence, with scripted cores and disks that lag.
 
 use super::*;
 use crate::{
@@ -16,7 +16,7 @@ const ME: NodeId = NodeId(1);
 const PEER: NodeId = NodeId(2);
 const NOW: Instant = Instant(1);
 
-/// A core that does what a message says. It counts its writes and puts the count into messages.
+/// Core that performs the acts in a message. It counts its writes and puts the count into messages.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Scripted {
     writes: u64,
@@ -38,14 +38,14 @@ pub(crate) enum Act {
     Truncate(Slot),
     Compact(Slot),
     Contradict,
-    /// Sends itself a message, and another one whenever that arrives.
+    /// Sends itself a message, and sends it again on each arrival.
     Echo,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Msg {
     Do(Vec<Act>),
-    /// So many writes are durable.
+    /// Claims that this number of writes is durable.
     Claim(u64),
     Hint(u64),
     Echo,
@@ -169,7 +169,7 @@ fn script(host: &mut Host<Scripted>, acts: &[Act]) -> Option<FatalError> {
     host.input(NOW, input, &mut ()).fatal
 }
 
-/// A round: the number of its batch, and its messages to the peer.
+/// Runs a round. Returns the number of its batch, and its messages to the peer.
 fn round(host: &mut Host<Scripted>) -> (Option<Seq>, Vec<Msg>) {
     let round = host.round(NOW, &mut ());
     assert!(round.is_quiet);
@@ -213,18 +213,18 @@ fn self_message_is_delivered_when_its_writes_are_durable() {
     script(&mut host, &[Act::Write, Act::Claim(ME)]);
     assert_eq!(round(&mut host), (Some(Seq(1)), vec![]));
     host.written(Seq(1));
-    assert_eq!(round(&mut host), (None, vec![Msg::Hint(1)]), "its answer to its own claim");
+    assert_eq!(round(&mut host), (None, vec![Msg::Hint(1)]), "sent when its own claim arrives");
 }
 
 #[test]
-fn self_messages_without_end_end_the_round() {
+fn round_ends_although_self_messages_do_not() {
     let mut host = started();
     script(&mut host, &[Act::Echo]);
     assert!(!host.round(NOW, &mut ()).is_quiet);
 }
 
 #[test]
-fn bound_on_held_messages_drops_those_to_peers_only() {
+fn bound_on_held_messages_drops_messages_to_peers_only() {
     let mut host = started().with_max_held(2);
     script(&mut host, &[Act::Write]);
     script(&mut host, &[Act::Claim(PEER); 3]);
@@ -325,7 +325,7 @@ fn batch_that_was_not_handed_out_cannot_be_written() {
 }
 
 #[test]
-fn hosts_that_differ_in_the_numbers_of_durable_batches_only_are_equal() {
+fn hosts_that_differ_only_in_the_number_of_durable_batches_are_equal() {
     let (mut one, mut other) = (started(), started());
     script(&mut one, &[Act::Write]);
     assert_eq!(round(&mut one).0, Some(Seq(1)));
@@ -356,7 +356,7 @@ fn act() -> impl Strategy<Value = Act> {
 enum Step {
     Input(Vec<Act>),
     Round,
-    /// The disk completes so many of the batches that it was handed.
+    /// Completion of this number of batches by the disk.
     Written(usize),
 }
 
@@ -369,7 +369,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..60)
 }
 
-/// Counts the writes that were durable when a claim was released.
+/// Asserts that the writes that back each claim are durable when it is released.
 struct Claims {
     durable: u64,
 }
@@ -387,7 +387,7 @@ proptest! {
     fn no_schedule_releases_a_claim_before_its_writes(steps in steps()) {
         let mut host = started();
         let (mut claims, mut disk) = (Claims { durable: 0 }, VecDeque::new());
-        // Then a disk that catches up, so that all that was held leaves.
+        // In the end the disk catches up, so that all held messages leave.
         let rest = [Step::Round, Step::Written(usize::MAX), Step::Round];
         for step in steps.into_iter().chain(rest) {
             match step {
