@@ -7,9 +7,9 @@ use synod_types::{Slot, ValueRef, ValuesBuilder};
 
 /// Log window: runs of consecutive slots under one stamp, after a compacted base.
 ///
-/// Gaps are allowed (Multi-Paxos has them). Two logs are equal if they hold the same slots, however
-/// these are cut into runs. Looking up a slot near the end is O(1), one anywhere
-/// O(log runs); adding at the end is O(1).
+/// Gaps are allowed (Multi-Paxos has them). Two logs are equal if they hold the same slots, in any
+/// division into runs. A look-up costs O(1) near the end and O(log runs) elsewhere; adding at the end
+/// costs O(1).
 #[derive(Clone, Debug)]
 pub struct RunLog<S> {
     base: Slot,
@@ -58,6 +58,8 @@ impl<S: Stamp> RunLog<S> {
     /// Returns the stamp of `slot`: `None` before the base, in a gap and after the end.
     #[must_use]
     pub fn stamp_at(&self, slot: Slot) -> Option<S> {
+        // A snapshot keeps the stamp of its last slot, for the consistency check of the entry after it
+        // (Raft §7, lastIncludedTerm).
         if slot == self.base {
             return Some(self.base_stamp);
         }
@@ -75,6 +77,7 @@ impl<S: Stamp> RunLog<S> {
     #[must_use]
     pub fn run_at(&self, slot: Slot) -> Option<&Run<S>> {
         let run = self.runs.get(self.seek(slot))?;
+        // The first run that ends at or after a slot in a gap begins after it.
         (run.first <= slot).then_some(run)
     }
 
@@ -95,7 +98,7 @@ impl<S: Stamp> RunLog<S> {
     /// that is long enough by itself is shared. `None` if `slot` is not held.
     #[must_use]
     pub fn chunk(&self, slot: Slot, through: Slot, max_bytes: usize) -> Option<Run<S>> {
-        // Most peers lack exactly the newest run. It has no neighbour to be merged with.
+        // Fast path: most peers lack exactly the newest run, which has no later neighbour to merge.
         if let Some(newest) = self.runs.back()
             && newest.first == slot
             && newest.last() <= through
@@ -106,6 +109,7 @@ impl<S: Stamp> RunLog<S> {
         let at = self.seek(slot);
         let run = self.runs.get(at).filter(|run| run.first <= slot && slot <= through)?;
         let head = cut(&run.from(slot), through, max_bytes);
+        // A message carries one stamp, so only runs of the same one can travel together.
         let mut next = head.last().next();
         let joins = |run: &&Run<S>, next: Slot| run.stamp == head.stamp && run.first == next;
         let mut neighbours = self.runs.range(at + 1..);
@@ -113,6 +117,7 @@ impl<S: Stamp> RunLog<S> {
         else {
             return Some(head);
         };
+        // Checked before anything is copied: a run that fills a message is shared as it is.
         if head.values.byte_len() + first.values.byte_len() > max_bytes {
             return Some(head);
         }
@@ -120,6 +125,7 @@ impl<S: Stamp> RunLog<S> {
         merged.extend(&head.values);
         let mut candidate = Some(first);
         while let Some(run) = candidate.filter(|run| joins(run, next) && next <= through) {
+            // Whole runs only, up to `through`: the rest of one would be sent as a run of its own.
             let part = cut(run, through, usize::MAX);
             if merged.byte_len() + part.values.byte_len() > max_bytes {
                 break;
@@ -139,6 +145,7 @@ impl<S: Stamp> RunLog<S> {
             if run.first > next {
                 break;
             }
+            // Runs are disjoint and in order, so this only moves forward.
             next = run.last().next();
         }
         next
@@ -148,12 +155,14 @@ impl<S: Stamp> RunLog<S> {
     /// chosen and compacted. O(1) at the end of the log, O(runs) elsewhere.
     pub fn put(&mut self, run: Run<S>) {
         let mut run = run;
+        // Messages arrive late, so a run may begin before slots that are compacted by now.
         if run.first <= self.base {
             if run.last() <= self.base {
                 return;
             }
             run = run.from(self.base.next());
         }
+        // No run in the log is empty, so each look-up that finds one finds a slot.
         if run.values.is_empty() {
             return;
         }
@@ -167,11 +176,13 @@ impl<S: Stamp> RunLog<S> {
 
     /// Removes `slot` and all after it; the base stays.
     pub fn truncate_from(&mut self, slot: Slot) {
+        // From the end, since all slots after `slot` go, too.
         while let Some(run) = self.runs.back_mut() {
             if run.last() < slot {
                 return;
             }
             let before = run.values.byte_len();
+            // The run continues before the cut. The part that stays shares the buffer.
             if run.first < slot {
                 *run = run.prefix((slot.0 - run.first.0) as usize);
                 self.bytes -= before - run.values.byte_len();
@@ -182,9 +193,10 @@ impl<S: Stamp> RunLog<S> {
         }
     }
 
-    /// Moves the base forward to `through` and keeps the slots after it, whatever their stamps. A
-    /// base at or before the present one changes nothing.
+    /// Moves the base forward to `through` and keeps the slots after it, without a comparison of
+    /// stamps. A base at or before the present one changes nothing.
     pub fn compact(&mut self, through: Slot, stamp: S) {
+        // Snapshots may complete out of order. A log never gets its compacted slots back.
         if through <= self.base {
             return;
         }
@@ -201,18 +213,21 @@ impl<S: Stamp> RunLog<S> {
             self.bytes -= before;
             self.runs.pop_front();
         }
+        // `through` may lie after the end, as a snapshot of a peer does: then the log is empty.
         self.base = through;
         self.base_stamp = stamp;
     }
 
-    /// Returns the index of the first run that ends at or after `slot`. Gallops from the end, where nearly
-    /// all look-ups are.
+    /// Returns the index of the first run that ends at or after `slot`: exponential search from the end,
+    /// where nearly all look-ups are.
     fn seek(&self, slot: Slot) -> usize {
+        // All runs from `high` on end at or after `slot`.
         let mut high = self.runs.len();
         let mut step = 1;
         while high > 0 {
             let probe = high.saturating_sub(step);
             if self.runs[probe].last() < slot {
+                // The step went past the result: binary search between the two.
                 let mut low = probe + 1;
                 while low < high {
                     let middle = low.midpoint(high);
@@ -233,6 +248,8 @@ impl<S: Stamp> RunLog<S> {
     fn overwrite(&mut self, run: Run<S>) {
         let from = self.seek(run.first);
         let mut to = from;
+        // The part of the first old run before the new one, the new run, and the part of the last old
+        // run after it: the same old run may leave both parts.
         let mut pieces: [Option<Run<S>>; 3] = [None, None, None];
         while let Some(old) = self.runs.get(to).filter(|old| old.first <= run.last()) {
             self.bytes -= old.values.byte_len();
@@ -246,6 +263,7 @@ impl<S: Stamp> RunLog<S> {
         }
         pieces[1] = Some(run);
         self.runs.drain(from..to);
+        // Backwards, as each insertion at `from` moves the earlier ones up.
         for piece in pieces.into_iter().rev().flatten() {
             self.bytes += piece.values.byte_len();
             self.runs.insert(from, piece);
@@ -262,6 +280,7 @@ impl<S: Stamp> RunLog<S> {
 
 /// Returns the front of `run`, up to `through`: at most `max_bytes` bytes, but at least one value.
 fn cut<S: Stamp>(run: &Run<S>, through: Slot, max_bytes: usize) -> Run<S> {
+    // `through` may be the last slot that a number can name, so the count must not overflow.
     let room = usize::try_from(through.0 - run.first.0).unwrap_or(usize::MAX).saturating_add(1);
     run.prefix(run.values.fitting(max_bytes).min(room))
 }
@@ -281,6 +300,7 @@ impl<S: Stamp> Hash for RunLog<S> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.base.hash(state);
         self.base_stamp.hash(state);
+        // Slot by slot: logs that are divided differently are equal, so they must hash the same.
         for run in &self.runs {
             for index in 0..run.values.len() {
                 run.first.plus(index).hash(state);
@@ -366,7 +386,7 @@ mod tests {
         }
 
         #[test]
-        fn a_chunk_is_one_stamp_in_bounds_and_starts_where_asked(
+        fn chunk_has_one_stamp_is_within_bounds_and_starts_at_the_requested_slot(
             ops in prop::collection::vec(op(), 1..20),
             slot in 1..30_u64, through in 1..40_u64, max_bytes in 0..12_usize,
         ) {
@@ -388,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_logs_may_be_cut_differently() {
+    fn logs_with_equal_slots_are_equal_in_any_division_into_runs() {
         let mut whole = RunLog::default();
         whole.put(run(1, 1, b"abc"));
         let mut pieces = RunLog::default();
@@ -400,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chunk_merges_short_runs_and_shares_long_ones() {
+    fn chunk_merges_short_runs_within_its_bounds() {
         let mut log = RunLog::default();
         for slot in 1..=4 {
             log.put(run(slot, 1, b"x"));

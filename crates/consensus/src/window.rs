@@ -1,15 +1,15 @@
 //! Flow control towards one peer: a window that adapts to what the path drains.
 //!
-//! A sender must not queue more than the path to its peer takes within about a round trip: what
-//! is queued beyond that delays everything after it, and a bounded queue drops it in the end. The
-//! window therefore measures. It grows while acknowledgements return quickly, and shrinks, at most
-//! by half in a round trip, when their delay shows a standing queue (as TCP Vegas and LEDBAT do) or
-//! when data was lost. The path includes the peer's disk, since a peer acknowledges what is durable.
-//! A disk syncs all that waits at once, so single delays vary by the time of a sync: only a queue
-//! that stands for a whole round trip, by the least delay in it (as in CoDel), shrinks the window.
+//! A sender must not queue more than the path to its peer takes within about a round trip: more data
+//! delays everything after it, and overflows a bounded queue in the end. The window therefore measures
+//! the path. It grows while acknowledgements return quickly, and shrinks, at most by half in a round
+//! trip, when their delay shows a standing queue (as TCP Vegas and LEDBAT do) or when data was lost.
+//! The path includes the peer's disk, since a peer acknowledges durable data. A disk syncs all pending
+//! writes at once, so single delays vary by the time of a sync: only a queue that stands for a whole
+//! round trip, by the least delay in it (as in CoDel), shrinks the window.
 //!
 //! After silence the window closes. The sender then sends one small request, a probe, on the lane of
-//! the data, so its answer covers everything sent before it. Nothing is sent again before that answer.
+//! the data, so the reply covers everything sent before it. It retransmits nothing before that reply.
 
 use alloc::collections::VecDeque;
 use core::cmp::{max, min};
@@ -26,13 +26,13 @@ const FLOOR: usize = 64 << 10;
 /// Bytes of a frame beside its values: header, checksum, and the fields of the message.
 const BATCH_OVERHEAD: usize = 128;
 
-/// Bytes of a frame for each value: where the value ends.
+/// Bytes of a frame for each value: its end offset.
 const VALUE_OVERHEAD: usize = 4;
 
 /// Age up to which a measured round trip counts as recent; at most twice this.
 const RECENT: Duration = Duration::from_secs(10);
 
-/// Probes in one silence after which their interval no longer doubles.
+/// Number of probes in one silence after which their interval no longer doubles.
 const DOUBLINGS: u32 = 4;
 
 /// Longest interval between two probes, unless the round trip itself is longer.
@@ -51,7 +51,7 @@ pub struct WindowLimits {
     pub target_delay: Duration,
 }
 
-/// Unacknowledged batches to one peer, and how many bytes of them the path can take.
+/// Unacknowledged batches to one peer, and the number of bytes that the path can take.
 ///
 /// At least one batch may always be in flight, of any size. All time is an argument.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -74,7 +74,7 @@ pub struct SendWindow {
     progress: Instant,
     /// Probes since the last acknowledgement.
     probes: u32,
-    /// The peer sends again after a silence.
+    /// True if the peer sends again after a silence.
     returned: bool,
 }
 
@@ -150,12 +150,14 @@ impl SendWindow {
     /// so that one batch fills the path while the other is acknowledged.
     #[must_use]
     pub fn batch_bytes(&self) -> usize {
+        // Rounded up: a window of one byte still admits a batch.
         self.size.div_ceil(2)
     }
 
     /// Returns whether another batch may be sent. While the peer is silent only probes may.
     #[must_use]
     pub fn has_room(&self) -> bool {
+        // One batch of any size may be in flight, or a long command would never leave.
         self.batches.is_empty()
             || (self.probes == 0
                 && self.bytes < self.size
@@ -164,6 +166,7 @@ impl SendWindow {
 
     /// Records a batch up to `last` whose frame has `bytes` bytes.
     pub fn sent(&mut self, now: Instant, last: Slot, bytes: usize) {
+        // Idle time is no silence: a peer that owes no acknowledgement is not overdue.
         if self.batches.is_empty() {
             self.progress = now;
             self.returned = false;
@@ -175,8 +178,9 @@ impl SendWindow {
     /// Records an acknowledgement of everything up to `through`, and adapts the size.
     pub fn acked(&mut self, now: Instant, through: Slot) {
         let (in_flight, probed) = (self.bytes, self.probes > 0);
+        // An acknowledgement of no further batch measures nothing.
         let Some(newest) = self.remove(through) else { return };
-        self.answered(now);
+        self.on_progress(now);
         let mut delay = now.since(newest.sent);
         if probed {
             // The first acknowledgement may have been lost, and the delay be that of an outage.
@@ -193,6 +197,7 @@ impl SendWindow {
             // Only a window that was in use has shown that the path takes this much.
             self.grow(in_flight - self.bytes);
         }
+        // A batch of this round trip is acknowledged, so the round trip has passed.
         if newest.sent >= self.round {
             self.end_round(now, lowest);
         }
@@ -201,12 +206,13 @@ impl SendWindow {
     /// Reduces the size if no acknowledgement of the last round trip came in time.
     fn end_round(&mut self, now: Instant, lowest: Duration) {
         self.round = now;
+        // The least delay: one quick acknowledgement shows that the queue drained in between (CoDel).
         let delay = mem::replace(&mut self.least_delay, Duration::MAX);
         if delay <= self.accepted_delay(lowest) {
             return;
         }
         if self.size == self.floor() {
-            // So small a window makes no such queue: the path itself has become longer.
+            // Such a small window causes no such queue: the path itself has become longer.
             self.round_trip.restart(now, delay);
             self.threshold = self.limits.bytes;
         } else {
@@ -216,23 +222,25 @@ impl SendWindow {
         }
     }
 
-    /// Longest delay that shows no standing queue. The lowest one is often that of a small batch on
-    /// an idle path. Large batches take longer without any queue, as link and disk serve each of
-    /// them whole and in turn; a quarter of the round trip allows for that.
+    /// Returns the longest delay that shows no standing queue. The lowest one is often that of a small
+    /// batch on an idle path. Large batches take longer without any queue, as link and disk serve each
+    /// of them whole and in turn; a quarter of the round trip allows for that.
     fn accepted_delay(&self, lowest: Duration) -> Duration {
         lowest + lowest / 4 + self.limits.target_delay
     }
 
-    /// Removes what is in flight up to `through` without a measurement: the acknowledgement
-    /// answers an earlier copy.
+    /// Removes the batches up to `through` without a measurement: the acknowledgement is for an earlier
+    /// copy of them.
     pub fn settle(&mut self, now: Instant, through: Slot) {
+        // Karn's rule: the time since the later copy was sent is not a round trip.
         if self.remove(through).is_some() {
-            self.answered(now);
+            self.on_progress(now);
         }
     }
 
     /// Records that data in flight was lost: nothing is in flight any more, and the size halves.
     pub fn lost(&mut self, now: Instant) {
+        // Once for each loss: batches sent before the last reduction do not reduce the size again.
         if self.batches.front().is_some_and(|oldest| oldest.sent >= self.reduced) {
             self.reduce(now, 0);
         }
@@ -253,8 +261,8 @@ impl SendWindow {
         !self.batches.is_empty() && (self.returned || now.since(self.progress) >= self.interval())
     }
 
-    /// Records that the peer sends again after a silence: the next probe need not wait, however long
-    /// their interval has become.
+    /// Records that the peer sends again after a silence: the next probe is due at once, even if their
+    /// interval has become long.
     pub fn peer_returned(&mut self) {
         self.returned = true;
     }
@@ -266,18 +274,19 @@ impl SendWindow {
         self.probes = min(self.probes + 1, DOUBLINGS);
     }
 
-    /// Silence after which acknowledgements are overdue: the round trip with its deviation and
-    /// the accepted queue, doubled with each probe (RFC 6298, §2 and §5.5).
+    /// Returns the silence after which acknowledgements are overdue: the round trip with its deviation
+    /// and the accepted queue, doubled with each probe (RFC 6298, §2 and §5.5).
     fn interval(&self) -> Duration {
         let target = self.limits.target_delay;
         let once = match self.round_trip.estimate {
             Some(Estimate { mean, deviation }) => mean + max(4 * deviation, target),
             None => target,
         };
+        // Never shorter than the round trip: a probe would leave before the reply can be there.
         max(once, min(once * (1 << self.probes), LONGEST_INTERVAL))
     }
 
-    fn answered(&mut self, now: Instant) {
+    fn on_progress(&mut self, now: Instant) {
         self.progress = now;
         self.probes = 0;
         self.returned = false;
@@ -307,13 +316,13 @@ impl SendWindow {
     fn reduce(&mut self, now: Instant, size: usize) {
         self.size = max(max(size, self.size / 2), self.floor());
         self.threshold = self.size;
-        // What is in flight already was sent under the old size.
+        // Batches in flight were sent under the old size, so their delays say nothing of the new one.
         self.reduced = now;
     }
 }
 
 impl RoundTrip {
-    /// Discards what was measured before `delay`, which no longer holds.
+    /// Discards the measurements before `delay`: the path has changed.
     fn restart(&mut self, now: Instant, delay: Duration) {
         self.lowest = [Some(delay), None];
         self.since = now;
@@ -321,6 +330,7 @@ impl RoundTrip {
 
     /// Adds a measurement and returns the lowest recent one.
     fn measured(&mut self, now: Instant, delay: Duration) -> Duration {
+        // Mean and deviation with the weights of RFC 6298, §2.
         self.estimate = Some(match self.estimate {
             None => Estimate { mean: delay, deviation: delay / 2 },
             Some(Estimate { mean, deviation }) => Estimate {
@@ -331,6 +341,7 @@ impl RoundTrip {
         if self.lowest[0].is_none() {
             self.since = now;
         }
+        // Two periods: a minimum stays for a while, and one of a path that is gone expires.
         if now.since(self.since) >= RECENT {
             self.lowest = [None, self.lowest[0]];
             self.since = now;
@@ -355,20 +366,20 @@ mod tests {
         Instant(ms * 1_000_000)
     }
 
-    /// A first-in-first-out path: `rate` bytes a second, then `delay` to the answer's arrival.
+    /// A first-in-first-out path: `rate` bytes a second, then `delay` until the acknowledgement arrives.
     struct Path {
         rate: u64,
         delay: Duration,
         free: Instant,
-        answers: VecDeque<(Instant, Slot)>,
+        acks: VecDeque<(Instant, Slot)>,
         longest_queue: Duration,
         carried: u64,
     }
 
     impl Path {
         fn new(rate: u64, delay: Duration) -> Self {
-            let (free, answers) = (Instant::ZERO, VecDeque::new());
-            Self { rate, delay, free, answers, longest_queue: Duration::ZERO, carried: 0 }
+            let (free, acks) = (Instant::ZERO, VecDeque::new());
+            Self { rate, delay, free, acks, longest_queue: Duration::ZERO, carried: 0 }
         }
 
         fn send(&mut self, now: Instant, last: Slot, bytes: usize) {
@@ -376,7 +387,7 @@ mod tests {
             self.longest_queue = max(self.longest_queue, self.free.since(now));
             let nanos = bytes as u64 * 1_000_000_000 / self.rate;
             self.free = self.free + Duration::from_nanos(nanos);
-            self.answers.push_back((self.free + self.delay, last));
+            self.acks.push_back((self.free + self.delay, last));
             self.carried += bytes as u64;
         }
     }
@@ -399,7 +410,7 @@ mod tests {
                 path.send(now, last, bytes);
                 assert!(window.bytes_in_flight() < 2 * MAX);
             }
-            let Some((arrival, through)) = path.answers.pop_front() else { return };
+            let Some((arrival, through)) = path.acks.pop_front() else { return };
             now = arrival;
             assert!(!window.is_overdue(now) || !measuring, "a busy path is not silent");
             window.acked(now, through);
@@ -425,8 +436,8 @@ mod tests {
             let possible = min(rate, (MAX as f64 / delay.as_secs_f64()) as u64);
             let share = path.carried as f64 / 40.0 / possible as f64;
             prop_assert!(share > 0.7, "{share:.2} of what path and limit allow");
-            // Twice the target as the lowest round trip drifts, once the growth of a round trip,
-            // and batches that the floor admits.
+            // The target, and a margin: the lowest round trip drifts, the window overshoots by the growth
+            // of one round trip, and the floor admits batches on any path.
             let floor = Duration::from_secs_f64(2.0 * FLOOR as f64 / rate as f64);
             let most = 4 * TARGET + delay / 2 + floor;
             prop_assert!(path.longest_queue < most, "{:?} of queue", path.longest_queue);
@@ -467,7 +478,7 @@ mod tests {
         }
     }
 
-    /// A link and then a disk that syncs all that waits, up to `merged` bytes, at once. `delay` is
+    /// A link and then a disk that syncs all pending batches, up to `merged` bytes, at once. `delay` is
     /// that of both ways, and varies by a third.
     struct SlowDisk {
         link: u64,
@@ -477,14 +488,15 @@ mod tests {
     }
 
     impl SlowDisk {
-        /// Bytes a second that pass if `window` sends batches of up to `batch` bytes without pause.
-        fn carries(&self, window: &mut SendWindow, batch: usize) -> u64 {
+        /// Returns the bytes a second that pass if `window` sends batches of up to `batch` bytes without
+        /// pause.
+        fn throughput(&self, window: &mut SendWindow, batch: usize) -> u64 {
             let time =
                 |bytes: usize, rate: u64| Duration::from_nanos(bytes as u64 * 1_000_000_000 / rate);
             let (begin, end) = (at(10_000), at(50_000));
             let (mut now, mut last, mut carried) = (Instant::ZERO, Slot::ZERO, 0);
             let (mut link_free, mut disk_free) = (now, now);
-            let (mut waiting, mut answers) = (VecDeque::new(), VecDeque::new());
+            let (mut pending, mut acks) = (VecDeque::new(), VecDeque::new());
             while now < end {
                 while window.has_room() {
                     last = last.next();
@@ -494,22 +506,21 @@ mod tests {
                     window.sent(now, last, bytes);
                     link_free = max(link_free, now) + time(bytes, self.link);
                     let way = self.delay * (4 + (last.0 * 7 % 5) as u32) / 12;
-                    waiting.push_back((link_free + way, last, bytes));
+                    pending.push_back((link_free + way, last, bytes));
                 }
-                let first = waiting.front().map(|(arrival, ..)| max(*arrival, disk_free));
-                let answer = answers.front().map(|(arrival, _)| *arrival);
-                if let Some(sync) = first.filter(|sync| answer.is_none_or(|answer| *sync < answer))
-                {
+                let first = pending.front().map(|(arrival, ..)| max(*arrival, disk_free));
+                let ack = acks.front().map(|(arrival, _)| *arrival);
+                if let Some(sync) = first.filter(|sync| ack.is_none_or(|ack| *sync < ack)) {
                     let (mut bytes, mut through) = (0, Slot::ZERO);
-                    while let Some((_, slot, more)) = waiting.pop_front_if(|(arrival, _, more)| {
+                    while let Some((_, slot, more)) = pending.pop_front_if(|(arrival, _, more)| {
                         *arrival <= sync && (bytes == 0 || bytes + *more <= self.merged)
                     }) {
                         (bytes, through) = (bytes + more, slot);
                     }
                     disk_free = sync + time(bytes, self.disk);
-                    answers.push_back((disk_free + self.delay / 2, through));
+                    acks.push_back((disk_free + self.delay / 2, through));
                     carried += if sync >= begin { bytes as u64 } else { 0 };
-                } else if let Some((arrival, through)) = answers.pop_front() {
+                } else if let Some((arrival, through)) = acks.pop_front() {
                     now = arrival;
                     window.acked(now, through);
                 }
@@ -525,7 +536,7 @@ mod tests {
                 let (merged, delay) = (128 << 10, delay * MS);
                 let path = SlowDisk { link: link * 1000, disk: disk * 1000, merged, delay };
                 let mut window = SendWindow::new(LIMITS);
-                let share = path.carries(&mut window, 64 << 10) / 10 / min(link, disk);
+                let share = path.throughput(&mut window, 64 << 10) / 10 / min(link, disk);
                 assert!(share >= 90, "{share} % of {link} and {disk} kB/s with {delay:?}");
             }
         }
@@ -538,7 +549,7 @@ mod tests {
         assert!(window.size() < 256 << 10, "{} for 1 MB/s", window.size());
         path.rate = 200_000_000;
         window.clear();
-        path.answers.clear();
+        path.acks.clear();
         saturate(&mut window, &mut path, 64 << 10, at(1), at(16_000));
         assert!(window.size() > 6 << 20, "{} after 6 s of 200 MB/s", window.size());
     }
@@ -549,7 +560,7 @@ mod tests {
         saturate(&mut window, &mut path, 64 << 10, at(1), at(1_000));
         path.delay = 100 * MS;
         window.clear();
-        path.answers.clear();
+        path.acks.clear();
         saturate(&mut window, &mut path, 64 << 10, at(1), at(4_000));
         assert!(window.size() > 4 << 20, "{} after 3 s", window.size());
     }
@@ -599,7 +610,7 @@ mod tests {
         }
         window.probed(now);
         window.peer_returned();
-        assert!(window.is_overdue(now), "a peer that returns is asked at once");
+        assert!(window.is_overdue(now), "a peer that returns gets a probe at once");
         window.acked(now, Slot(2));
         assert!(window.has_room() && !window.is_overdue(now + 100 * TARGET));
         let mean = window.round_trip.estimate.map(|estimate| estimate.mean);
@@ -607,7 +618,7 @@ mod tests {
     }
 
     #[test]
-    fn round_trip_beyond_the_first_interval_is_learnt() {
+    fn round_trip_longer_than_the_first_interval_is_measured() {
         let mut window = SendWindow::new(LIMITS);
         window.sent(at(0), Slot(1), 100);
         assert!(window.is_overdue(at(50)));
@@ -630,7 +641,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_to_earlier_copies_are_not_measured() {
+    fn acknowledgement_of_an_earlier_copy_is_not_measured() {
         let mut window = SendWindow::new(LIMITS);
         window.sent(at(100), Slot(1), 100);
         window.settle(at(101), Slot(1));
