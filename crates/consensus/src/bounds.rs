@@ -1,8 +1,7 @@
-//! Limits that simulators draw.
+//! Bounds that simulators draw.
 
-/// Bounds on what a core sends and keeps in flight, and the sizes of its quorums: settings that
-/// protocols have under names of their own. See
-/// [`Protocol::bounded`](crate::Protocol::bounded).
+/// Bounds of messages, windows and open values, and the sizes of quorums. Each protocol translates them
+/// into its own settings, see [`Protocol::bounded`](crate::Protocol::bounded).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Bounds {
     /// One message that carries values, in bytes of values; a longer single command travels alone.
@@ -11,9 +10,9 @@ pub struct Bounds {
     pub window_messages: usize,
     /// Unacknowledged bytes of values to one peer.
     pub window_bytes: usize,
-    /// Slots that are proposed and not known to be chosen.
+    /// Slots that are proposed and not yet chosen.
     pub open_slots: usize,
-    /// Bytes of values that wait to be chosen. One command must be shorter.
+    /// Bytes of values that are proposed and not yet chosen. One command must be shorter.
     pub open_bytes: usize,
     /// Sizes of the quorums for phase 1 and phase 2; `None` leaves them as they are.
     pub quorums: Option<(usize, usize)>,
@@ -23,6 +22,7 @@ impl Bounds {
     /// Returns the longest command that fits into the open bytes, and at most `most`.
     #[must_use]
     pub fn command_bytes(&self, most: usize) -> usize {
+        // One byte less: a command takes a tag beside its bytes, and must fit into the open bytes.
         self.open_bytes.saturating_sub(1).min(most)
     }
 }

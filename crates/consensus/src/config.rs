@@ -10,42 +10,43 @@ use synod_types::NodeId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// The node is in no list of members.
+    /// The node is not a member.
     #[error("node {0} is neither a voter nor a learner")]
     NotAMember(NodeId),
     /// The two quorums need not intersect.
     #[error(transparent)]
     Quorum(#[from] QuorumError),
-    /// Without a spread of election timeouts nodes campaign at the same time, again and again.
-    #[error("the election timeouts are an empty range")]
+    /// The range of election timeouts is empty. Without a spread nodes campaign at the same time, again
+    /// and again (Raft §5.2).
+    #[error("the range of election timeouts is empty")]
     EmptyElection,
-    /// Timeouts of more than an hour are a mistake of units.
-    #[error("the election timeouts go beyond an hour")]
+    /// The election timeouts exceed an hour, which is a mistake of units.
+    #[error("the longest election timeout is more than an hour")]
     LongElection,
-    /// A leader must send heartbeats.
+    /// The heartbeat interval is zero.
     #[error("the heartbeat interval is zero")]
     ZeroHeartbeat,
-    /// A few lost heartbeats must not cost an election.
+    /// The heartbeat interval is too long: one or two lost heartbeats must not cause an election.
     #[error("the heartbeat interval is more than a third of the shortest election timeout")]
     SlowHeartbeat,
-    /// A duration must be positive.
+    /// A duration is zero.
     #[error("{0} is zero")]
     ZeroTime(&'static str),
-    /// Durations of more than an hour are a mistake of units.
+    /// A duration exceeds an hour, which is a mistake of units.
     #[error("{0} is more than an hour")]
     LongTime(&'static str),
-    /// With this limit at zero no value could be chosen.
+    /// A limit is zero, so that no value could be chosen.
     #[error("{0} is zero")]
     ZeroLimit(&'static str),
     /// The limit exceeds its maximum. A batch is one buffer with 32-bit offsets.
     #[error("{name} is more than {max}")]
     HugeLimit {
-        /// The setting.
+        /// Name of the setting.
         name: &'static str,
         /// Its largest value.
         max: usize,
     },
-    /// The longest command would always be refused as Busy.
+    /// A limit is smaller than the longest command, which would always be refused as Busy.
     #[error("the longest command does not fit into {0}")]
     CommandBeyond(&'static str),
 }
@@ -64,16 +65,16 @@ pub struct ClusterTiming {
     pub election: Range<Duration>,
     /// Interval of heartbeats.
     pub heartbeat: Duration,
-    /// Time after which a client gives up.
+    /// Time after which a client's request fails.
     pub request: Duration,
 }
 
 /// Election and heartbeat timeouts of a protocol with a leader.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Timing {
-    /// Time that a node waits for a leader before it campaigns, drawn from this range each time.
-    /// Default: 150 to 300 ms. The shortest is also how long a voter protects a leader that it
-    /// received a message from; the longest is how long a leader leads without contact to a quorum.
+    /// Election timeout: the time without a leader after which a node campaigns, drawn from this range
+    /// each time. Default: 150 to 300 ms. For the shortest one a voter protects a leader after its last
+    /// message; after the longest one a leader without contact to a quorum steps down.
     pub election: Range<Duration>,
     /// Interval of a leader's heartbeats. Default: 50 ms.
     pub heartbeat: Duration,
@@ -93,6 +94,8 @@ impl Timing {
     /// If the range is empty or beyond an hour, or the heartbeat is zero or more than a third of
     /// the shortest election timeout.
     pub fn check(&self) -> Result<(), ConfigError> {
+        // "broadcastTime << electionTimeout" (Raft §5.6): the bounds below keep followers from timing out
+        // under a leader that works.
         if self.election.is_empty() {
             Err(ConfigError::EmptyElection)
         } else if self.election.end > MAX_DURATION {

@@ -15,13 +15,13 @@ pub struct Outbox<P: Protocol> {
     pub(crate) sends: Vec<(NodeId, P::Message)>,
     pub(crate) contradiction: Option<Contradiction>,
     pub(crate) outputs: Outputs<P>,
-    /// Set by each effect, and reset when the host has sorted them. Most steps of a leader only take a
-    /// command, and must cost next to nothing.
+    /// True if an effect was added since the host sorted them last. Most steps of a leader only add a
+    /// command to its batch; for these the host has nothing to sort.
     pub(crate) is_touched: bool,
 }
 
-/// Outputs of a core beside writes and messages. Lent by its [`Host`](crate::Host): what is left
-/// in it is discarded by the next call.
+/// Outputs of a core other than writes and messages. Lent by its [`Host`](crate::Host), whose next
+/// call discards what is left.
 #[derive(Clone, Debug)]
 pub struct Outputs<P: Protocol> {
     /// Timers set and cancelled, in order.
@@ -30,20 +30,20 @@ pub struct Outputs<P: Protocol> {
     pub chosen: Vec<Run<P::Stamp>>,
     /// Proposals that are in the log now, and their slots.
     pub placed: Vec<(Ticket, Slot)>,
-    /// Proposals that are not, and the reason.
+    /// Proposals that were refused, and the reasons.
     pub refused: Vec<(Ticket, Refusal)>,
-    /// Reads, and the slot from which they may be served.
+    /// Reads, each with the slot from which it may be served or the reason for its refusal.
     pub reads: Vec<(ReadId, Result<Slot, Refusal>)>,
     /// Peers that need a snapshot.
     pub snapshots: Vec<NodeId>,
     /// Events for logs, metrics and transcripts.
     pub notes: Vec<ProtocolEvent>,
-    /// The members that the transport should connect to, if they changed.
+    /// Members that the transport should connect to, if they changed.
     pub peers: Option<Membership>,
-    /// The node must stop. All else is empty then.
+    /// Error for which the node must stop. All other outputs are empty then.
     pub fatal: Option<FatalError>,
-    /// Set when anything is added, and reset when the lists are cleared.
-    is_asked: bool,
+    /// True if an output was added since the lists were cleared.
+    has_output: bool,
 }
 
 impl<P: Protocol> Default for Outbox<P> {
@@ -72,18 +72,19 @@ impl<P: Protocol> Default for Outputs<P> {
             notes: Vec::new(),
             peers: None,
             fatal: None,
-            is_asked: false,
+            has_output: false,
         }
     }
 }
 
 impl<P: Protocol> Outputs<P> {
-    /// Returns whether the core asked for nothing here since the host's latest call began, as after most
+    /// Returns whether the core has added no output since the host's latest call began, as after most
     /// inputs.
     #[must_use]
     #[inline]
     pub fn is_empty(&self) -> bool {
-        !self.is_asked && self.fatal.is_none()
+        // One flag instead of eight lists: a driver checks this after every input.
+        !self.has_output && self.fatal.is_none()
     }
 
     /// Empties the lists and keeps their memory.
@@ -96,12 +97,12 @@ impl<P: Protocol> Outputs<P> {
         self.snapshots.clear();
         self.notes.clear();
         self.peers = None;
-        self.is_asked = false;
+        self.has_output = false;
     }
 }
 
-/// Chosen value of a peer that differs from this node's. No protocol allows that: a quorum has lost
-/// its log, or more nodes broke a promise than the protocol tolerates.
+/// Chosen value of a peer that differs from this node's. In no protocol can this happen, unless a quorum
+/// has lost its log, or more nodes broke a promise than the protocol tolerates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Contradiction {
     /// The values differ in this slot or in one before it.
@@ -110,7 +111,7 @@ pub struct Contradiction {
     pub by: NodeId,
 }
 
-/// A timer set or cancelled.
+/// Change of a timer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TimerChange<T> {
     /// Starts the timer, or starts it again. The driver draws its duration from the range.
@@ -119,7 +120,7 @@ pub enum TimerChange<T> {
     Cancel(T),
 }
 
-/// Effects that a core may ask for: a write-only view of its host's [`Outbox`].
+/// Effects that a core may add: a write-only view of its host's [`Outbox`].
 #[derive(Debug)]
 pub struct Effects<'a, P: Protocol>(&'a mut Outbox<P>);
 
@@ -131,7 +132,7 @@ impl<P: Protocol> Effects<'_, P> {
 
     fn outputs(&mut self) -> &mut Outputs<P> {
         let outbox = self.outbox();
-        outbox.outputs.is_asked = true;
+        outbox.outputs.has_output = true;
         &mut outbox.outputs
     }
 
@@ -147,13 +148,14 @@ impl<P: Protocol> Effects<'_, P> {
         self.outbox().sends.push((to, message));
     }
 
-    /// Sets a timer to run out after a duration from `after`, drawn by the driver. An empty range
+    /// Starts a timer, or starts it again. The driver draws its duration from `after`; an empty range
     /// stands for its start.
     pub fn set_timer(&mut self, timer: P::Timer, after: Range<Duration>) {
+        // The driver draws, so that the core needs no random numbers and each run can be replayed.
         self.outputs().timers.push(TimerChange::Set(timer, after));
     }
 
-    /// Stops a timer; nothing happens if it is not running.
+    /// Stops a timer. Has no effect if it is not running.
     pub fn cancel_timer(&mut self, timer: P::Timer) {
         self.outputs().timers.push(TimerChange::Cancel(timer));
     }
@@ -192,6 +194,7 @@ impl<P: Protocol> Effects<'_, P> {
     /// Requests that a snapshot be sent to a peer that needs slots which the log no longer holds. The
     /// core repeats it while that is so, and the driver ignores it while a transfer runs.
     pub fn ship_snapshot(&mut self, to: NodeId) {
+        // A core repeats the request with each message that it cannot send.
         if !self.outputs().snapshots.contains(&to) {
             self.outputs().snapshots.push(to);
         }
@@ -205,6 +208,7 @@ impl<P: Protocol> Effects<'_, P> {
     /// Reports that this node's chosen slots contradict a peer's. Nothing of the present round leaves
     /// the host, and the driver stops the node.
     pub fn contradicted(&mut self, found: Contradiction) {
+        // One is enough to stop the node; the first is the one to look at.
         self.outbox().contradiction.get_or_insert(found);
     }
 
@@ -245,7 +249,7 @@ pub enum Refusal {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ProtocolEvent {
-    /// The node checks whether it could win an election, without disturbing the cluster.
+    /// The node requests pre-votes: it checks that it could win an election before it enters a term.
     PreCampaigning {
         /// Ballot that it would campaign under.
         ballot: Ballot,

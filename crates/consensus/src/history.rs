@@ -1,18 +1,20 @@
 //! Comparison of histories: two nodes must hold the same chosen values.
 //!
-//! If a quorum loses its disks, it can choose other values for slots that a survivor has applied. Paxos
-//! does not cover that fault: without a check each side would continue its own slots with later ones of
-//! the other. So nodes send a digest of their chosen values through a slot, and a receiver whose commit
-//! index is as high compares it with its own log.
+//! If a quorum loses its disks, it can choose other values for slots that a survivor has applied. Neither
+//! Paxos nor Raft covers that fault: without a check each side would append later slots of the other to
+//! its own history. So nodes send a digest of their chosen values through a slot, and a receiver whose
+//! commit index is as high compares it with its own log.
 
 use crate::{RunLog, Stamp};
 use serde::{Deserialize, Serialize};
 use synod_types::Slot;
 
-/// Slots that are searched for the last command, so that a long row of no-ops is no long step.
+/// Maximum number of slots that are searched for the last command: bounds the cost of a long run of
+/// no-ops.
 const LOOK_BACK: usize = 64;
 
-/// Bytes of a command that its digest covers. A driver's commands begin with session and number.
+/// Bytes of a command that its digest covers. A driver's commands begin with session and request
+/// sequence, so these bytes tell commands apart.
 const COVERED: usize = 128;
 
 /// A digest has 28 bits: no more than four bytes as a varint.
@@ -39,9 +41,9 @@ pub struct HistoryDigest(u32);
 /// Result of comparing a peer's digest with this node's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Comparison {
-    /// One of the two logs does not hold the last command: a snapshot has replaced it.
+    /// Unknown: one of the two logs does not hold the last command, because a snapshot has replaced it.
     Hidden,
-    /// Neither has a command among the last slots.
+    /// Unknown: neither history has a command among its last slots.
     NoCommand,
     /// The last command is the same.
     Equal,
@@ -71,6 +73,7 @@ impl HistoryDigest {
             return Comparison::Hidden;
         }
         match Self::last_command(log, through) {
+            // A missing log proves no difference, and a false alarm would stop a healthy node.
             (_, Self::UNKNOWN) => Comparison::Hidden,
             (from, mine) if mine != self => Comparison::Differs { from },
             (_, Self::NO_COMMAND) => Comparison::NoCommand,
@@ -87,7 +90,9 @@ impl HistoryDigest {
                 break;
             }
             slot = slot.prev();
+            // A node that has compacted this slot cannot compare it; its snapshot has no values.
             let Some(run) = log.run_at(slot) else { return (slot, Self::UNKNOWN) };
+            // Values without a command are skipped: the no-ops of two histories are equal.
             if let Some(command) = run.values.command((slot.0 - run.first.0) as usize) {
                 return (slot, Self::of_command(slot, command));
             }
@@ -95,20 +100,23 @@ impl HistoryDigest {
         (slot, Self::NO_COMMAND)
     }
 
-    /// Multiplies and folds eight bytes at a time: commands are compared, not defended, and the
-    /// digest is taken about once for each message.
+    /// Returns the digest of a command. A multiplicative hash, eight bytes at a time: it detects faults
+    /// and not attacks, and is computed about once for each message.
     fn of_command(slot: Slot, command: &[u8]) -> Self {
+        // An odd constant, so the product loses no bit; the shift mixes the high bits into the low ones.
         let mix = |hash: u64, word: u64| {
             let product = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
             product ^ (product >> 32)
         };
         let covered = &command[..command.len().min(COVERED)];
+        // The length tells apart a command and its prefix, padded with zeros below.
         let start = mix(mix(0, slot.0), command.len() as u64);
         let hash = covered.chunks(8).fold(start, |hash, chunk| {
             let mut word = [0; 8];
             word[..chunk.len()].copy_from_slice(chunk);
             mix(hash, u64::from_le_bytes(word))
         });
+        // The high bits are the best mixed ones; the two lowest values are reserved, see above.
         Self(((hash >> (64 - BITS)) as u32).max(Self::NO_COMMAND.0 + 1))
     }
 }
@@ -141,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn the_digest_is_that_of_the_last_command_and_its_slot() {
+    fn digest_depends_on_the_last_command_and_its_slot_only() {
         let ninth = "12345678";
         let all: [&[&str]; 7] =
             [&["a"], &["b"], &["aa"], &["", "a"], &["a\0"], &[ninth], &["123456789"]];
@@ -158,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_covers_128_bytes_and_the_length() {
+    fn digest_covers_128_bytes_and_the_length() {
         let long = "x".repeat(200);
         let with = |at: usize| [&long[..at], "y", &long[at + 1..]].concat();
         let of = |text: &str| digest(0, &[text]);
@@ -168,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_command_is_looked_for_in_64_slots() {
+    fn last_command_is_searched_in_64_slots() {
         for (noops, found) in [(63, true), (64, false)] {
             let mut texts = Vec::from(["a"]);
             texts.resize(noops + 1, "");

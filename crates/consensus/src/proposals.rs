@@ -1,4 +1,4 @@
-//! Proposals of a leader: the batch that is in no log yet, and the bound on what is not chosen.
+//! Proposals of a leader: the batch that is in no log yet, and the size of the values that are not chosen.
 
 use crate::{Effects, Protocol, Refusal};
 use alloc::vec::Vec;
@@ -17,6 +17,7 @@ pub struct ProposalLimits {
 
 /// Returns the size of a command in a batch: a tag names its kind.
 pub(crate) fn size_in_batch(command_bytes: usize) -> usize {
+    // Settings may be any number, so the sum must not overflow.
     command_bytes.saturating_add(1)
 }
 
@@ -24,8 +25,8 @@ pub(crate) fn size_in_batch(command_bytes: usize) -> usize {
 /// of the values in the log.
 ///
 /// A leader admits a command, ends the batch before it if the two together exceed one message, and
-/// adds the command. Ending a batch gives each command its slot. A leader that steps down refuses
-/// what is in the batch: that belongs to its term and must not enter the log under another.
+/// adds the command. Ending a batch gives each command its slot. A leader that steps down refuses the
+/// batch: it belongs to its term and must not enter the log under another.
 ///
 /// # Invariants
 /// 1. Each command of the batch has one ticket, in the same order; each ticket is placed or refused
@@ -76,8 +77,9 @@ impl Proposals {
     /// If it is too long, or too much is open.
     #[inline]
     pub fn admit(&self, command: &[u8], limits: &ProposalLimits) -> Result<(), Refusal> {
+        // First, since a client must not retry a command that is too long.
         Refusal::check_length(command, limits.command_bytes)?;
-        // Else a leader that commits slowly, or not at all, would fill its memory.
+        // Backpressure: otherwise a leader that commits slowly, or not at all, would fill its memory.
         let open = self.open_bytes + self.batch.byte_len();
         match open + size_in_batch(command.len()) > limits.open_bytes {
             true => Err(Refusal::Busy),
@@ -85,12 +87,13 @@ impl Proposals {
         }
     }
 
-    /// Returns whether the batch has room for a command. It must be ended before that otherwise: a run
+    /// Returns whether the batch has room for a command. If not, the batch must be ended first: a run
     /// that fits into one message is never cut or copied again.
     #[inline]
     #[must_use]
     pub fn has_room(&self, command: &[u8], limits: &ProposalLimits) -> bool {
         let bytes = self.batch.byte_len() + size_in_batch(command.len());
+        // A command longer than one message has a batch, and a message, of its own.
         self.is_empty() || bytes <= limits.batch_bytes
     }
 
@@ -108,6 +111,7 @@ impl Proposals {
             return None;
         }
         debug_assert_eq!(self.batch.len(), self.tickets.len(), "each proposal has a ticket");
+        // Placed is no promise: only a chosen command may be reported to its client as done.
         fx.placed_from(first, self.tickets.drain(..));
         Some(self.batch.finish())
     }
@@ -120,21 +124,23 @@ impl Proposals {
         }
     }
 
-    /// Counts values that were put into the log and are not chosen.
+    /// Adds to the size of open values: these were put into the log and are not chosen.
     pub fn opened(&mut self, bytes: usize) {
         self.open_bytes += bytes;
     }
 
-    /// Counts open values as chosen.
+    /// Subtracts chosen values from the size of open values.
     ///
     /// # Panics
-    /// If fewer are open: a leader that lost count would refuse what it has room for, or not.
+    /// If less is open: with a wrong count a leader would refuse commands that it has room for, or
+    /// exceed its bound.
     pub fn chosen(&mut self, bytes: usize) {
+        // An unsigned wrap would refuse every later command as Busy.
         assert!(bytes <= self.open_bytes, "{bytes} bytes are chosen of {}", self.open_bytes);
         self.open_bytes -= bytes;
     }
 
-    /// Replaces the count of open values, after a snapshot has replaced a part of the log.
+    /// Replaces the size of open values, after a snapshot has replaced a part of the log.
     pub fn recount(&mut self, open_bytes: usize) {
         self.open_bytes = open_bytes;
     }
@@ -171,7 +177,7 @@ mod tests {
     const LIMITS: ProposalLimits =
         ProposalLimits { command_bytes: 5, batch_bytes: 6, open_bytes: 12 };
 
-    /// A batch of these commands, with tickets from 1 on.
+    /// Returns a batch of these commands, with tickets from 1 on.
     fn batch_of(commands: &[&[u8]]) -> Proposals {
         let mut proposals = Proposals::default();
         for (ticket, command) in (1..).zip(commands) {
@@ -182,7 +188,7 @@ mod tests {
 
     #[test]
     fn command_is_admitted_up_to_each_limit() {
-        // Open bytes; commands of one byte in the batch; length of a command; whether it may be proposed.
+        // (open bytes, commands of one byte in the batch, length of the command, result)
         let busy = Err(Refusal::Busy);
         let cases = [
             (0, 0, 5, Ok(())),

@@ -7,8 +7,8 @@ use synod_types::{Membership, NodeId, Slot};
 /// Quorum system: the sets of voters that suffice for phase 1 (promises, votes), and those that
 /// suffice for phase 2 (acceptances).
 ///
-/// Each set for phase 1 shares a voter with each set for phase 2, or a new leader could overlook a
-/// decision. That is checked when a quorum system is built. A clone shares its voters.
+/// Each set for phase 1 shares a voter with each set for phase 2. Otherwise a new leader could miss a
+/// chosen value. This is checked when a quorum system is built. A clone shares its voters.
 ///
 /// ```
 /// use synod_consensus::Quorum;
@@ -23,7 +23,7 @@ use synod_types::{Membership, NodeId, Slot};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Quorum {
-    /// A set decides if it does in every group: one group, or two while members change.
+    /// A set is a quorum if it is one in every group: one group, or two while members change.
     groups: Arc<[Group]>,
 }
 
@@ -34,11 +34,11 @@ struct Group {
     second: usize,
 }
 
-/// Reason why two sizes make no quorum system.
+/// Reason why two sizes are no quorum system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QuorumError {
     /// The size is zero or exceeds the number of voters.
-    #[error("a quorum of {size} among {voters} voters")]
+    #[error("a quorum of {size} is impossible among {voters} voters")]
     Size {
         /// The requested size.
         size: usize,
@@ -46,7 +46,9 @@ pub enum QuorumError {
         voters: usize,
     },
     /// The two quorums need not intersect.
-    #[error("{first} and {second} of {voters} voters need not share one: their sum must be larger")]
+    #[error(
+        "quorums of {first} and {second} may be disjoint: their sum must exceed {voters} voters"
+    )]
     NeedNotMeet {
         /// Size for phase 1.
         first: usize,
@@ -61,6 +63,7 @@ impl Quorum {
     /// Returns the majorities of the voters, for both phases.
     #[must_use]
     pub fn majority(members: &Membership) -> Self {
+        // Any two majorities intersect, so the two phases need no different sizes.
         let size = members.majority();
         let voters = members.voters().to_vec();
         Self { groups: [Group { voters, first: size, second: size }].into() }
@@ -82,22 +85,26 @@ impl Quorum {
                 return Err(QuorumError::Size { size, voters: voters.len() });
             }
         }
+        // With a sum above the number of voters, any two such sets share one. Sets of the same phase
+        // need not intersect (Flexible Paxos, §3).
         if first + second <= voters.len() {
             return Err(QuorumError::NeedNotMeet { first, second, voters: voters.len() });
         }
         Ok(Self { groups: [Group { voters, first, second }].into() })
     }
 
-    /// Returns the sets that decide in both systems, for both phases. They decide while members change
-    /// from one system to the other (joint consensus, Raft §6).
+    /// Returns the sets that are quorums in both systems, for both phases: the quorum system while
+    /// members change from one to the other (joint consensus, Raft §6).
     #[must_use]
     pub fn joint(self, other: Self) -> Self {
+        // No check: such a set contains a quorum of each system, so it intersects as they do.
         Self { groups: self.groups.iter().chain(&*other.groups).cloned().collect() }
     }
 
     /// Returns the voters, each once.
     pub fn voters(&self) -> impl Iterator<Item = NodeId> {
         self.groups.iter().enumerate().flat_map(move |(index, group)| {
+            // Nodes that stay members are voters in both groups of a joint quorum.
             let is_new = move |node: &NodeId| {
                 !self.groups[..index].iter().any(|earlier| earlier.voters.contains(node))
             };
@@ -127,6 +134,8 @@ impl Quorum {
     /// each voter, and allocates nothing.
     #[must_use]
     pub fn agreed(&self, reached: impl Fn(NodeId) -> Slot) -> Slot {
+        // The result is a slot that some voter has reached, so only these are tried. A sorted list would
+        // not do: joint quorums count in two groups.
         let enough = |slot: &Slot| self.is_second(|node| reached(node) >= *slot);
         self.voters().map(&reached).filter(enough).max().unwrap_or(Slot::ZERO)
     }
@@ -153,7 +162,7 @@ mod tests {
         Membership::new((from..=to).map(NodeId), []).unwrap()
     }
 
-    /// Every set of the nodes 1 to 9, as bits.
+    /// Returns every set of the nodes 1 to `size`, as bits.
     fn sets(size: u64) -> impl Iterator<Item = u64> + Clone {
         (0..1 << size).map(|bits: u64| bits << 1)
     }
@@ -162,8 +171,8 @@ mod tests {
         move |node| set >> node.0 & 1 == 1
     }
 
-    /// Checks the type against what it is for: two sets that pass different phases meet.
-    fn always_meet(quorum: &Quorum, size: u64) -> bool {
+    /// Returns whether each quorum for phase 1 intersects each quorum for phase 2.
+    fn phases_intersect(quorum: &Quorum, size: u64) -> bool {
         let second: Vec<u64> = sets(size).filter(|set| quorum.is_second(within(*set))).collect();
         sets(size)
             .filter(|set| quorum.is_first(within(*set)))
@@ -179,12 +188,12 @@ mod tests {
                 assert_eq!(quorum.is_first(within(set)), expected, "{set:b} of {size}");
                 assert_eq!(quorum.is_second(within(set)), expected, "{set:b} of {size}");
             }
-            assert!(always_meet(&quorum, size));
+            assert!(phases_intersect(&quorum, size));
         }
     }
 
     #[test]
-    fn flexible_sizes_are_taken_exactly_when_all_their_sets_meet() {
+    fn flexible_sizes_are_accepted_exactly_if_all_their_sets_intersect() {
         for size in 1..=9_u64 {
             for (first, second) in (0..=10).flat_map(|first| (0..=10).map(move |it| (first, it))) {
                 let built = Quorum::flexible(&members(1, size), first, second);
@@ -192,8 +201,8 @@ mod tests {
                     |count: usize| sets(size).filter(move |set| set.count_ones() as usize == count);
                 let possible =
                     (1..=size as usize).contains(&first) && (1..=size as usize).contains(&second);
-                let meet = sets_of(first).all(|one| sets_of(second).all(|two| one & two != 0));
-                assert_eq!(built.is_ok(), possible && meet, "{first} and {second} of {size}");
+                let intersect = sets_of(first).all(|one| sets_of(second).all(|two| one & two != 0));
+                assert_eq!(built.is_ok(), possible && intersect, "{first} and {second} of {size}");
                 let Ok(quorum) = built else { continue };
                 for set in sets(size) {
                     let count = set.count_ones() as usize;
@@ -204,9 +213,9 @@ mod tests {
         }
     }
 
-    /// Every way in which a group of `old` voters can turn into one of `new`, by how many stay:
-    /// which voters matter not, because a quorum counts them. The two as bits, and how many nodes
-    /// there are altogether.
+    /// Returns every change from `old` voters to `new` ones, by the number of voters that stay: old
+    /// voters and new voters as bits, and the number of nodes. A quorum counts voters, so it does not
+    /// matter which ones stay.
     fn changes(old: u64, new: u64) -> impl Iterator<Item = (u64, u64, u64)> {
         (0..=old.min(new)).map(move |stay| {
             let nodes = old + new - stay;
@@ -219,9 +228,9 @@ mod tests {
         Membership::new((1..64).filter(|node| set >> node & 1 == 1).map(NodeId), []).unwrap()
     }
 
-    /// Checks a joint quorum of two groups with these sizes against counting bits, for every set of
-    /// nodes there is. A superset of enough is enough; so if two sets that need to meet did not,
-    /// one and its complement would not either, and no further pairs have to be tried.
+    /// Checks a joint quorum of two groups with these sizes against a count of bits, for every set of
+    /// nodes. Supersets of quorums are quorums: if two quorums were disjoint, one of them and its
+    /// complement would be, too. So no other pairs have to be tried.
     fn check_joint((old, new, nodes): (u64, u64, u64), sizes: [(usize, usize); 2]) {
         let group = |set, (first, second)| Quorum::flexible(&voters(set), first, second).unwrap();
         let both = group(old, sizes[0]).joint(group(new, sizes[1]));
@@ -238,12 +247,12 @@ mod tests {
             let second = both.is_second(within(set));
             assert_eq!(second, enough(set, old_second, new_second), "{set:b}: {old:b} to {new:b}");
             let rest = !set & ((1 << (nodes + 1)) - 2);
-            assert!(!first || !both.is_second(within(rest)), "{set:b} and {rest:b} do not meet");
+            assert!(!first || !both.is_second(within(rest)), "{set:b} and {rest:b} are disjoint");
         }
     }
 
     #[test]
-    fn joint_needs_enough_of_both() {
+    fn joint_quorum_is_a_majority_of_both_groups() {
         let majority = |size: u64| (size as usize / 2 + 1, size as usize / 2 + 1);
         for (old, new) in (1..=9).flat_map(|old| (1..=9).map(move |new| (old, new))) {
             for change in changes(old, new) {
@@ -253,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn joint_needs_enough_of_both_where_quorums_are_flexible() {
+    fn joint_quorum_of_flexible_groups_is_a_quorum_of_both() {
         let sizes = |size: u64| {
             let size = size as usize;
             (1..=size).flat_map(move |one| (size + 1 - one..=size).map(move |two| (one, two)))
@@ -268,13 +277,13 @@ mod tests {
     }
 
     #[test]
-    fn a_joint_quorum_agrees_on_what_each_of_the_two_has_reached() {
+    fn joint_quorum_agrees_on_the_lower_of_the_slots_that_its_groups_agree_on() {
         for (old, new) in (1..=9).flat_map(|old| (1..=9).map(move |new| (old, new))) {
             for (old, new, _) in changes(old, new) {
                 let both = Quorum::majority(&voters(old)).joint(Quorum::majority(&voters(new)));
                 for seed in 0..10_u64 {
                     let reached = |node: NodeId| Slot((node.0 * (seed + 3) * 7) % 11);
-                    // What a majority has reached is the one in the middle, or below it.
+                    // A majority has reached the median, rounded down.
                     let middle = |set| {
                         let voters = voters(set);
                         let mut all: Vec<_> =
@@ -289,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn agreed_is_reached_by_enough_and_nothing_higher_is() {
+    fn agreed_slot_is_the_highest_that_a_quorum_has_reached() {
         for size in 1..=9_u64 {
             for second in 1..=size as usize {
                 let first = size as usize + 1 - second;

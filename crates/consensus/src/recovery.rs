@@ -8,7 +8,7 @@ use synod_types::{Ballot, Slot};
 #[non_exhaustive]
 pub enum RecoveryError {
     /// The state machine is ahead of the log.
-    #[error("the state is applied through slot {applied}, the log ends at {last}")]
+    #[error("the state is applied through slot {applied}, but the log ends at slot {last}")]
     AppliedBeyondLog {
         /// Last slot that the state machine holds.
         applied: Slot,
@@ -16,7 +16,7 @@ pub enum RecoveryError {
         last: Slot,
     },
     /// The log was compacted beyond the end of the state.
-    #[error("slots {after} to {until} are neither in the log nor in the state")]
+    #[error("the slots after {after} through {until} are neither in the log nor in the state")]
     MissingPrefix {
         /// Last slot that the state machine holds.
         after: Slot,
@@ -24,33 +24,33 @@ pub enum RecoveryError {
         until: Slot,
     },
     /// Log and state hold different entries in one slot.
-    #[error("the log and the state differ at {at}")]
+    #[error("the log and the state hold different entries in slot {at}")]
     BaseMismatch {
         /// The slot.
         at: Slot,
     },
-    /// The log has a gap where it must not.
-    #[error("slot {slot} is missing")]
+    /// The log has a gap, in a protocol whose log has none.
+    #[error("slot {slot} is missing from the log")]
     MissingSlot {
         /// First slot of the gap.
         slot: Slot,
     },
     /// The log has a gap among chosen slots.
-    #[error("slot {slot} is chosen and missing")]
+    #[error("slot {slot} is chosen, but missing from the log")]
     MissingChosen {
         /// First slot of the gap.
         slot: Slot,
     },
-    /// Numbers that no log reaches: damage.
-    #[error("no log gets to slot {slot} at {at}")]
+    /// A number on disk is beyond the range of slots, terms and ballots: damage.
+    #[error("slot {slot} or ballot {at} is out of range")]
     OutOfRange {
         /// The slot.
         slot: Slot,
-        /// Its ballot, or the hard state's.
+        /// Its stamp, or the hard state's.
         at: Ballot,
     },
     /// A slot has a stamp that its neighbours or the hard state rule out.
-    #[error("slot {slot}: stamp {stamp} cannot follow {limit}")]
+    #[error("slot {slot} has stamp {stamp}, which is out of order with stamp {limit}")]
     StampOutOfOrder {
         /// The slot.
         slot: Slot,
@@ -60,7 +60,7 @@ pub enum RecoveryError {
         limit: Ballot,
     },
     /// A slot was accepted at a ballot above the promise.
-    #[error("slot {slot} was accepted at {accepted}, but only {promised} was promised")]
+    #[error("slot {slot} was accepted at ballot {accepted}, above the promise of {promised}")]
     AcceptedAbovePromise {
         /// The slot.
         slot: Slot,

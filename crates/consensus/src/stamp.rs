@@ -6,16 +6,16 @@ use synod_types::{Ballot, NodeId, Term};
 /// Stamp of a log slot: a term or a ballot.
 pub trait Stamp: Durable + Copy + Ord + Default {
     /// True if a stamp names the node that proposed under it. A ballot does, so each has one
-    /// proposer by construction. A term does not: that each has one leader is for elections to
-    /// guarantee, and for checkers to check.
+    /// proposer by construction. A term does not: elections guarantee that each has at most one leader
+    /// (Raft §5.2, Election Safety), and checkers check it.
     const NAMES_PROPOSER: bool;
 
     /// Returns the ballot under which the slot was proposed; its node is 0 if the stamp names none.
     fn ballot(self) -> Ballot;
 
-    /// Returns whether a node that writes a slot under this stamp while it is in `round` votes for
-    /// it. Writing under a ballot always is a vote. An entry of a term counts only if it is taken
-    /// in that very term (Raft §5.4.2).
+    /// Returns whether a node that writes a slot under this stamp, while it is in `round`, votes for the
+    /// value. A write under a ballot is always a vote. A write under a term is one only in that very
+    /// term (Raft §5.4.2).
     fn is_vote_in(self, round: u64) -> bool;
 }
 
@@ -27,6 +27,7 @@ impl Stamp for Ballot {
     }
 
     fn is_vote_in(self, _: u64) -> bool {
+        // An acceptor accepts a value under the ballot of the proposal, never under an older one.
         true
     }
 }
@@ -39,6 +40,7 @@ impl Stamp for Term {
     }
 
     fn is_vote_in(self, round: u64) -> bool {
+        // Entries of older terms on a majority may still be overwritten (Raft §5.4.2, fig. 8).
         self.0 == round
     }
 }
@@ -51,6 +53,6 @@ mod tests {
     fn entry_of_an_older_term_is_no_vote() {
         assert!(Term(2).is_vote_in(2));
         assert!(!Term(1).is_vote_in(2));
-        assert!(Ballot { round: 1, node: NodeId(1) }.is_vote_in(2), "a ballot names itself");
+        assert!(Ballot { round: 1, node: NodeId(1) }.is_vote_in(2), "a ballot is always a vote");
     }
 }

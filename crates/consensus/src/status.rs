@@ -28,12 +28,12 @@ pub struct Status {
     pub ballot: Ballot,
     /// Leader of that ballot, if known.
     pub leader: Option<NodeId>,
-    /// Commit index: the last slot that the node has learnt to be chosen, with all before it.
+    /// Commit index: the last slot that is known to be chosen, with all before it.
     pub commit: Slot,
-    /// Last slot held.
+    /// Last slot of the log.
     pub last: Slot,
-    /// Last slot compacted away.
+    /// Last slot that is compacted away.
     pub base: Slot,
-    /// Last slot that each voter and learner is known to hold, the leader included; empty on other nodes.
+    /// On a leader: the last slot that each voter and learner, itself included, is known to hold.
     pub progress: Vec<(NodeId, Slot)>,
 }
