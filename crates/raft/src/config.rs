@@ -1,4 +1,4 @@
-//! Settings of a core, checked before it can exist.
+//! Settings of a core, validated when they are built.
 
 use synod_consensus::{ConfigError, MAX_BYTES, ProposalLimits, Timing, WindowLimits};
 use synod_types::{Membership, NodeId};
@@ -14,14 +14,14 @@ pub struct Config {
     check_quorum: bool,
 }
 
-/// Limits of sizes and of what may be in flight.
+/// Limits of message sizes, command sizes and data in flight.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Limits {
     /// Unacknowledged appends to one peer, in messages. Default: 256.
     pub inflight_messages: usize,
-    /// Unacknowledged appends to one peer, in bytes of frames: the largest size of the window,
-    /// which adapts to what the path drains. It must stay well below the bound of the transport's
-    /// lane, which drops what goes beyond (16 MiB). Default: 8 MiB.
+    /// Unacknowledged appends to one peer, in bytes of frames: the largest size of the window, which
+    /// adapts to the path. It must stay well below the bound of the transport's lane (16 MiB), which
+    /// drops frames beyond it. Default: 8 MiB.
     pub inflight_bytes: usize,
     /// One append, in bytes of values; a longer single command travels alone. Default: 1 MiB.
     pub append_bytes: usize,
@@ -53,16 +53,18 @@ impl Limits {
             ("uncommitted_bytes", self.uncommitted_bytes, MAX_BYTES),
             ("command_bytes", self.command_bytes, MAX_BYTES),
         ])?;
+        // A leader without any uncommitted entry must have room for one command of any allowed length.
         ConfigError::check_command(self.command_bytes, "uncommitted_bytes", self.uncommitted_bytes)
     }
 }
 
 impl Config {
-    /// Settings of node `id` of a group founded by `members`, all else at its default.
+    /// Returns the default settings of node `id` of a group founded by `members`.
     ///
     /// # Errors
     /// If `id` is not a member.
     pub fn new(id: NodeId, members: Membership) -> Result<Self, ConfigError> {
+        // A learner is a member, too: it replicates the log without a vote (thesis §4.2.1).
         if !members.contains(id) {
             return Err(ConfigError::NotAMember(id));
         }
@@ -91,8 +93,8 @@ impl Config {
         Ok(self)
     }
 
-    /// Sets whether a node pre-votes before it campaigns, so that one which could not win disturbs no
-    /// leader (thesis §9.6). Default: yes. Never a matter of safety.
+    /// Sets whether a node requests pre-votes before it campaigns, so that a node which could not win
+    /// does not disrupt the leader (thesis §9.6). Default: yes. Safety does not depend on it.
     #[must_use]
     pub fn with_pre_vote(mut self, on: bool) -> Self {
         self.pre_vote = on;
@@ -100,61 +102,63 @@ impl Config {
     }
 
     /// Sets whether a leader without contact to a majority steps down, and a voter with a live leader
-    /// ignores candidates (thesis §4.2.3, §6.2). Default: yes. Never a matter of safety.
+    /// ignores candidates (thesis §4.2.3, §6.2). Default: yes. Safety does not depend on it.
     #[must_use]
     pub fn with_check_quorum(mut self, on: bool) -> Self {
         self.check_quorum = on;
         self
     }
 
-    /// Id of this node.
+    /// Returns the id of this node.
     #[must_use]
     pub fn id(&self) -> NodeId {
         self.id
     }
 
-    /// Founding members.
+    /// Returns the founding members.
     #[must_use]
     pub fn members(&self) -> &Membership {
         &self.members
     }
 
-    /// The timeouts.
+    /// Returns the timeouts.
     #[must_use]
     pub fn timing(&self) -> &Timing {
         &self.timing
     }
 
-    /// The limits.
+    /// Returns the limits.
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// Bounds of a leader's proposals. Open slots need none: no new leader searches them for holes.
+    /// Returns the bounds of a leader's proposals. Open slots have no bound: a Raft log has no gaps that a
+    /// new leader must fill.
     pub(crate) fn proposal_limits(&self) -> ProposalLimits {
+        // A batch becomes one run, so its bound is that of an append: the run is then sent uncut.
         let Limits { command_bytes, append_bytes, uncommitted_bytes, .. } = self.limits;
         ProposalLimits { command_bytes, batch_bytes: append_bytes, open_bytes: uncommitted_bytes }
     }
 
-    /// Bounds of the window towards each peer.
+    /// Returns the bounds of the window towards each peer.
     #[must_use]
     pub(crate) fn window(&self) -> WindowLimits {
         WindowLimits {
             batches: self.limits.inflight_messages,
             bytes: self.limits.inflight_bytes,
-            // Long enough to keep disk and network busy, short against an election timeout.
+            // Long enough to keep disk and network busy, short compared with an election timeout.
             target_delay: self.timing.heartbeat,
         }
     }
 
-    /// Returns whether a node pre-votes before it campaigns.
+    /// Returns whether a node requests pre-votes before it campaigns.
     #[must_use]
     pub fn pre_vote(&self) -> bool {
         self.pre_vote
     }
 
-    /// Returns whether leadership needs contact to a majority.
+    /// Returns whether a leader without contact to a majority steps down.
     #[must_use]
     pub fn check_quorum(&self) -> bool {
         self.check_quorum

@@ -6,19 +6,20 @@ use core::time::Duration;
 use synod_consensus::{Run, SendWindow, WindowLimits};
 use synod_types::{Instant, Slot, Term};
 
-/// Replication state of one peer.
+/// Replication state of one peer: the leader's `nextIndex` and `matchIndex` (Raft fig. 2), with flow
+/// control.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Progress {
-    /// The peer's log is durable and equal to the leader's up to here.
+    /// Last slot through which the peer's log is known to be durable and equal to the leader's.
     pub matched: Slot,
     /// First slot to send.
     pub next: Slot,
     /// Latest commit index that was sent to the peer.
     pub commit_sent: Slot,
-    /// Time of the peer's latest answer in this term.
+    /// Time of the peer's latest reply in this term.
     last_contact: Instant,
     /// Number of the latest search for the last entry that both logs hold. Appends carry it and
-    /// answers return it, so that an answer to an append of an earlier search ends none.
+    /// replies return it, so that a reply to an append of an earlier search does not end this one.
     pub probe: u64,
     mode: Mode,
     window: SendWindow,
@@ -27,11 +28,11 @@ pub(crate) struct Progress {
 /// Mode of replication to a peer, as in etcd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Mode {
-    /// The last entry that both logs hold is searched for: one append, until it is answered.
+    /// Search for the last entry that both logs hold: one append in flight.
     Probe,
-    /// The logs meet: appends follow one another without answers.
+    /// Pipelining: the logs match, so appends are sent without waiting for replies.
     Replicate,
-    /// The peer needs entries that are compacted away.
+    /// No appends: the peer needs entries that are compacted away.
     Snapshot,
 }
 
@@ -40,16 +41,17 @@ enum Mode {
 pub(crate) enum ConflictAction {
     /// Search further back: the logs differ at the slot or before it.
     SearchBack,
-    /// None: an earlier answer has settled the question.
+    /// None: the conflict is of an earlier search.
     Ignore,
-    /// Report that the peer does not hold what it acknowledged.
+    /// Report that the peer no longer holds entries that it acknowledged.
     ReportLoss,
 }
 
 impl Progress {
-    /// Progress of a peer of a new leader whose log ends before `next`.
+    /// Returns the progress of a peer of a new leader whose log ends before `next`.
     pub fn new(next: Slot, window: WindowLimits, now: Instant) -> Self {
-        // As if it had just answered: a new leader has one election timeout to reach a quorum.
+        // `last_contact` is now: a new leader has one election timeout to reach a quorum. A vote does not
+        // count as an acknowledgement: "matchIndex: initialized to 0" (fig. 2).
         let (matched, commit_sent, last_contact) = (Slot::ZERO, Slot::ZERO, now);
         let (mode, window) = (Mode::Probe, SendWindow::new(window));
         Self { matched, next, commit_sent, last_contact, probe: 0, mode, window }
@@ -58,23 +60,24 @@ impl Progress {
     /// Returns whether another append may be sent.
     pub fn may_send(&self) -> bool {
         match self.mode {
+            // The first append may conflict, and everything sent after it would, too.
             Mode::Probe => self.window.is_empty(),
             Mode::Replicate => self.window.has_room(),
             Mode::Snapshot => false,
         }
     }
 
-    /// Largest append that the path should be given, in bytes.
+    /// Returns the largest append that the path can take, in bytes.
     pub fn batch_bytes(&self) -> usize {
         self.window.batch_bytes()
     }
 
-    /// Returns whether the peer answered within `timeout`.
+    /// Returns whether the peer replied within `timeout`.
     pub fn is_active(&self, now: Instant, timeout: Duration) -> bool {
         now.since(self.last_contact) <= timeout
     }
 
-    /// Returns whether appends follow one another without answers.
+    /// Returns whether appends are pipelined.
     pub fn is_replicating(&self) -> bool {
         self.mode == Mode::Replicate
     }
@@ -86,6 +89,7 @@ impl Progress {
 
     /// Records that the peer needs entries that are compacted away.
     pub fn await_snapshot(&mut self) {
+        // Flow control starts again after the snapshot.
         self.window.clear();
         self.search(Mode::Snapshot);
     }
@@ -94,23 +98,24 @@ impl Progress {
     pub fn on_sent(&mut self, now: Instant, run: &Run<Term>, commit: Slot) {
         self.commit_sent = max(self.commit_sent, commit);
         self.window.sent(now, run.last(), SendWindow::frame_bytes(&run.values));
+        // Pipelining: optimistically as if it had arrived (thesis §10.2.2). A search waits for the reply.
         if self.mode == Mode::Replicate {
             self.next = run.last().next();
         }
     }
 
-    /// Records that the peer is alive.
+    /// Records a reply of the peer.
     pub fn on_contact(&mut self, now: Instant, heartbeat: Duration) {
-        // More than one heartbeat was lost: the peer was away, and is to be probed again soon.
+        // More than one heartbeat got no reply: the peer was away, so the next probe is due at once.
         if now.since(self.last_contact) > 2 * heartbeat {
             self.window.peer_returned();
         }
         self.last_contact = now;
     }
 
-    /// Returns whether an answer is overdue, so that it is time to probe.
+    /// Returns whether an acknowledgement is overdue, so that a probe is due.
     pub fn is_overdue(&self, now: Instant) -> bool {
-        // A snapshot may have been installed at any time, and only a probe finds out.
+        // The acknowledgement of an installed snapshot may be lost, and only a probe gets it again.
         self.mode == Mode::Snapshot || self.window.is_overdue(now)
     }
 
@@ -120,46 +125,48 @@ impl Progress {
         self.window.probed(now);
     }
 
-    /// Handles an acknowledgement. `base` is where the leader's log begins.
+    /// Handles an acknowledgement. `base` is the base of the leader's log.
     pub fn on_ack(&mut self, now: Instant, ack: AppendAck, base: Slot) {
         let AppendAck { probe, matched, .. } = ack;
-        // Only the answer to the latest search ends it: an older one says nothing of what was sent
-        // since.
-        let answers = probe == self.probe;
-        // Acknowledgements arrive late, twice and out of order; each is true, so the highest counts.
+        // A reply to an earlier search does not show that the append of this one has arrived.
+        let is_latest = probe == self.probe;
+        // Acknowledgements arrive late, twice and out of order. Each remains true for this term, so the
+        // highest counts.
         self.matched = max(self.matched, matched);
         self.next = max(self.next, self.matched.next());
         debug_assert!(self.matched < self.next);
         match self.mode {
-            Mode::Replicate if answers => self.window.acked(now, matched),
+            Mode::Replicate if is_latest => self.window.acked(now, matched),
             Mode::Replicate => self.window.settle(now, matched),
-            Mode::Probe if answers => {
+            Mode::Probe if is_latest => {
                 self.window.acked(now, matched);
                 self.resume();
             }
+            // Entries after the base are at hand again, so appends can continue.
             Mode::Snapshot if self.matched >= base => self.resume(),
             Mode::Probe | Mode::Snapshot => {}
         }
     }
 
-    /// Returns what to do about a conflict.
+    /// Returns the reaction to a conflict.
     pub fn classify_conflict(&self, conflict: &AppendConflict) -> ConflictAction {
         let AppendConflict { probe, at, .. } = *conflict;
-        // Only an append of the latest search can open another one: a hole makes all appends after it
-        // conflict, and the first answer has been acted upon.
+        // After a lost append all later ones conflict. The first of these replies starts a search, and
+        // the others are of an earlier one.
         if probe != self.probe || self.mode == Mode::Snapshot || at >= self.next {
             ConflictAction::Ignore
         } else if at <= self.matched {
+            // A follower keeps what it acknowledged until a leader of a later term cuts it.
             ConflictAction::ReportLoss
         } else {
             ConflictAction::SearchBack
         }
     }
 
-    /// Searches again from `next`, but never from what is known to be equal.
+    /// Searches again from `next`, but not before the end of what is known to be equal.
     pub fn search_from(&mut self, now: Instant, next: Slot) {
         match self.mode {
-            // Frames before the one that conflicts were dropped.
+            // Appends before the one that conflicts were lost.
             Mode::Replicate => self.window.lost(now),
             Mode::Probe | Mode::Snapshot => self.window.clear(),
         }
@@ -167,19 +174,21 @@ impl Progress {
         self.search(Mode::Probe);
     }
 
-    /// Leaves Replicate. Answers to what was sent so far no longer count as such.
+    /// Starts a search. Replies to earlier appends no longer count as replies to the latest one.
     fn search(&mut self, mode: Mode) {
         self.mode = mode;
         self.probe += 1;
     }
 
+    /// Ends a search: the logs match through `matched`.
     fn resume(&mut self) {
+        // An append that is still in flight counts as lost: its entries are sent again after `matched`.
         self.window.clear();
         self.next = self.matched.next();
         self.mode = Mode::Replicate;
     }
 
-    /// Asserts what holds for a peer of a leader whose log ends at `last`.
+    /// Asserts the invariants of a peer of a leader whose log ends at `last`.
     pub fn check_invariants(&self, last: Slot) {
         assert!(self.matched < self.next && self.next <= last.next(), "{self:?} of {last:?}");
         let nothing_in_flight = self.window.is_empty();
