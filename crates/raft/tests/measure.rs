@@ -1,4 +1,4 @@
-//! Costs of Raft in the simulator, which must be those that follow from the paper.
+//! Costs of Raft in the simulator: the message delays, messages and syncs that follow from the paper.
 
 use synod_raft::types::{Membership, NodeId};
 use synod_raft::{Config, Raft, Timing};
@@ -21,40 +21,40 @@ fn run(profile: &Profile, load: ClientLoad) -> SteadyState {
     steady::<Raft>(config, profile, load, &EFFORT, 1).unwrap()
 }
 
-/// Median and worst latency, in one-way message delays.
+/// Returns the median and the worst latency, in one-way message delays.
 fn delays(load: ClientLoad) -> [u128; 2] {
     let seen = run(&Profile::DELAYS, load).latencies;
     let unit = Profile::DELAYS.one_way().as_nanos();
     [seen.percentile(50), seen.worst()].map(|time| {
         let nanos = time.unwrap().as_nanos();
-        assert_eq!(nanos % unit, 0, "no timer has a say");
+        assert_eq!(nanos % unit, 0, "no timer adds to the latency");
         nanos / unit
     })
 }
 
 #[test]
-fn a_commit_takes_one_round_trip_at_the_leader_and_two_elsewhere() {
+fn commit_takes_one_round_trip_at_the_leader_and_two_elsewhere() {
     for nodes in [3, 5] {
         assert_eq!(delays(load(nodes, 1, ProposerHome::Leader)), [2, 2]);
-        // To the leader, from there to a majority and back, and then the commit index.
+        // To the leader, from there to a majority and back, and then the commit index to the node.
         assert_eq!(delays(load(nodes, 1, ProposerHome::Elsewhere)), [4, 4]);
     }
     assert_eq!(
         delays(load(5, 64, ProposerHome::Leader)),
         [4, 4],
-        "four of five are served elsewhere"
+        "four of five proposers are at other nodes than the leader"
     );
 }
 
 #[test]
-fn a_lone_command_costs_an_append_an_answer_and_a_notice_for_each_follower() {
+fn single_command_costs_an_append_an_ack_and_a_commit_for_each_follower() {
     for nodes in [3, 5] {
         let SteadyState { traffic, latencies, failed } =
             run(&Profile::LAN, load(nodes, 1, ProposerHome::Leader));
         let commands = latencies.len() as u64;
         assert_eq!((commands, failed), (EFFORT.least as u64, 0));
         let frames = commands * 3 * (nodes - 1);
-        // Heartbeats come on top, one and its answer for each follower in 50 ms.
+        // Heartbeats add one message and its reply for each follower in 50 ms.
         assert!((frames..frames + frames / 20).contains(&traffic.frames), "{traffic:?}");
         assert_eq!(traffic.syncs, commands * nodes, "every disk syncs every command");
         let values = commands * 256 * (nodes - 1);
@@ -63,7 +63,7 @@ fn a_lone_command_costs_an_append_an_answer_and_a_notice_for_each_follower() {
 }
 
 #[test]
-fn the_leader_syncs_while_its_followers_do() {
+fn leader_syncs_at_the_same_time_as_its_followers() {
     let seen = run(&Profile::LAN, load(3, 1, ProposerHome::Leader)).latencies;
     let Profile { delay, sync, .. } = Profile::LAN;
     assert!(seen.percentile(0).unwrap() >= delay.start * 2 + sync, "{seen:?}");
@@ -71,7 +71,7 @@ fn the_leader_syncs_while_its_followers_do() {
 }
 
 #[test]
-fn many_proposers_share_messages_and_syncs() {
+fn concurrent_proposals_share_messages_and_syncs() {
     let each = |proposers| {
         let SteadyState { traffic, latencies, .. } =
             run(&Profile::LAN, load(3, proposers, ProposerHome::Leader));
@@ -85,29 +85,29 @@ fn many_proposers_share_messages_and_syncs() {
 }
 
 #[test]
-fn a_dead_leader_is_missed_for_about_an_election_timeout() {
+fn failover_takes_about_an_election_timeout() {
     for profile in [Profile::LAN, Profile::WAN] {
         let load = load(3, 8, ProposerHome::Leader);
-        let away = fail_over::<Raft>(config, &profile, load, &EFFORT).unwrap();
-        assert_eq!(away.len() as u64, EFFORT.seeds);
-        let median = away.percentile(50).unwrap();
-        // The last heartbeat may have come a whole interval before the leader's death.
+        let outages = fail_over::<Raft>(config, &profile, load, &EFFORT).unwrap();
+        assert_eq!(outages.len() as u64, EFFORT.seeds);
+        let median = outages.percentile(50).unwrap();
+        // The last heartbeat may have arrived a whole interval before the crash of the leader.
         let least = profile.election.start - profile.heartbeat;
-        assert!(away.percentile(0).unwrap() >= least, "{away:?}");
-        assert!(median < profile.election.end + profile.one_way() * 10, "{away:?}");
+        assert!(outages.percentile(0).unwrap() >= least, "{outages:?}");
+        assert!(median < profile.election.end + profile.one_way() * 10, "{outages:?}");
     }
 }
 
 #[test]
-fn a_seed_measures_the_same_again() {
+fn measurement_of_a_seed_is_reproducible() {
     let load = load(3, 8, ProposerHome::Elsewhere);
     assert_eq!(run(&Profile::WAN, load), run(&Profile::WAN, load));
-    let away = || fail_over::<Raft>(config, &Profile::LAN, load, &EFFORT).unwrap();
-    assert_eq!(away(), away());
+    let outages = || fail_over::<Raft>(config, &Profile::LAN, load, &EFFORT).unwrap();
+    assert_eq!(outages(), outages());
 }
 
 #[test]
-fn the_table_has_a_row_for_every_load() {
+fn table_has_a_row_for_every_load() {
     let mut table = Table::new(Effort::QUICK);
     table.add::<Raft>(config).unwrap();
     let loads: Vec<_> =

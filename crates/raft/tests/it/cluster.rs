@@ -24,7 +24,7 @@ pub fn config(id: NodeId, voters: u64) -> Config {
     Config::new(id, members(voters, 0)).unwrap()
 }
 
-/// A log of one entry a slot from slot 1, each of the term given: the paper's figures.
+/// Returns a log with one entry of each of these terms, from slot 1 on, as in the paper's figures.
 pub fn log(terms: &[u64]) -> RunLog<Term> {
     let mut log = RunLog::default();
     for (index, term) in terms.iter().enumerate() {
@@ -47,7 +47,7 @@ pub fn saved(term: u64, vote: Option<NodeId>, terms: &[u64]) -> Saved<Raft> {
     Saved { hard_state, log: log(terms), ..Saved::default() }
 }
 
-/// The terms in a log, slot by slot from its base.
+/// Returns the terms in a log, slot by slot from its base.
 pub fn terms(log: &RunLog<Term>) -> Vec<u64> {
     log.runs().flat_map(|run| vec![run.stamp.0; run.values.len()]).collect()
 }
@@ -69,7 +69,7 @@ impl DerefMut for Cluster {
 }
 
 impl Cluster {
-    /// A cluster of `voters` new nodes, all started.
+    /// Creates a cluster of `voters` new nodes and starts them.
     pub fn new(voters: u64) -> Self {
         Self::with(voters, |config| config)
     }
@@ -83,7 +83,7 @@ impl Cluster {
         Self::with(voters, |config| config.with_limits(limits.clone()).unwrap())
     }
 
-    /// A cluster whose nodes restart from these disks.
+    /// Creates a cluster whose nodes restart from these disks.
     pub fn from_disks(disks: Vec<(Config, Saved<Raft>)>) -> Self {
         let checks = CoreChecks { invariants: Raft::check_invariants, ..CoreChecks::default() };
         let nodes = disks.into_iter().map(|(config, disk)| (config.id(), config, disk));
@@ -98,7 +98,7 @@ impl Cluster {
         self.status(id).role == Role::Leader
     }
 
-    /// Fires a node's election timer, twice if the node has to learn the present term first.
+    /// Fires a node's election timer until the node leads: twice if a voter is in a later term.
     pub fn elect(&mut self, id: NodeId) {
         for _ in 0..2 {
             self.advance(1_000);
@@ -108,10 +108,10 @@ impl Cluster {
                 return;
             }
         }
-        panic!("{:?}", self.status(id));
+        panic!("{id:?} was not elected: {:?}", self.status(id));
     }
 
-    /// Fires a leader's heartbeat timer, and delivers all that follows from it.
+    /// Fires a leader's heartbeat timer, and delivers all messages until none is in flight.
     pub fn heartbeat(&mut self, id: NodeId) {
         self.advance(50);
         self.timeout(id, Timer::Heartbeat);
