@@ -29,17 +29,17 @@
 //! A core is recovered from [`Saved`]: hard state, log, base, and the applied slot. Everything up to
 //! [`Saved::floor`] is chosen. The core's commit index starts there, and it never proposes,
 //! overwrites or reports these slots again. Otherwise a leader whose quorum lost its disks could
-//! replace slots that the state already contains.
+//! replace slots that the state machine has applied.
 //!
 //! # Flow control
-//! **Invariant: a message that overtakes names acknowledged entries only**, or its receiver asks
-//! for no others. A message's [`Lane`](synod_types::Lane) decides what it overtakes: heartbeats and
-//! acknowledgements take the Control lane, entries the Log lane. So a heartbeat cannot know what is
-//! in flight. What was lost is found by a probe on the Log lane, whose answer covers everything sent
-//! before it. [`SendWindow`] bounds what is in flight to one peer: it adapts to what the path
-//! drains, the peer's disk included.
+//! **Invariant: a message that overtakes entries names acknowledged entries only**, or its receiver
+//! requests no others. The [`Lane`](synod_types::Lane) of a message decides which messages it overtakes:
+//! heartbeats and acknowledgements take the Control lane, entries the Log lane. So entries in flight
+//! may arrive after a heartbeat that was sent later. Lost entries are found by a probe on the Log lane,
+//! whose reply covers everything sent before it. [`SendWindow`] bounds the data in flight to one peer:
+//! it adapts to the path, the peer's disk included.
 //!
-//! Left out on purpose: threads, codecs and storage, which belong to the driver.
+//! Threads, codecs and storage belong to the driver, and are not part of this crate.
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -79,7 +79,7 @@ pub use protocol::{
     Admin, Base, Durable, Gate, HardState, Input, Message, Protocol, Run, Saved, Write,
 };
 pub use quorum::{Quorum, QuorumError};
-pub use read_index::{ReadRelay, ReadRounds, RelayAction, WaitingRead};
+pub use read_index::{PendingRead, ReadRelay, ReadRounds, RelayAction};
 pub use reason::{IgnoreReason, StepDownReason};
 pub use recovery::RecoveryError;
 pub use stall::Stall;

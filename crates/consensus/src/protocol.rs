@@ -151,6 +151,7 @@ impl<S: Copy> Run<S> {
     /// Returns the slot of the last value; the slot before `first` if the run is empty.
     #[must_use]
     pub fn last(&self) -> Slot {
+        // Saturates for an empty run before slot 1.
         Slot((self.first.0 + self.values.len() as u64).saturating_sub(1))
     }
 
@@ -158,6 +159,7 @@ impl<S: Copy> Run<S> {
     /// received run that fails this is damaged or forged.
     #[must_use]
     pub fn is_sound(&self) -> bool {
+        // Slots count from 1, and receivers compute with the slot after the last one.
         self.first > Slot::ZERO && self.first.0.checked_add(self.values.len() as u64).is_some()
     }
 
@@ -231,9 +233,11 @@ impl<P: Protocol> Saved<P> {
     /// state: one of the two was rolled back or replaced.
     pub fn floor(&self) -> Result<Slot, RecoveryError> {
         let last = self.log.last().max(self.base.through);
+        // An applied slot was durable in the log, so entries are missing: do not reuse their slots.
         if self.applied > last {
             return Err(RecoveryError::AppliedBeyondLog { applied: self.applied, last });
         }
+        // A log is compacted only after a snapshot through its base is durable.
         if self.base.through < self.log.base() {
             let (after, until) = (self.base.through, self.log.base());
             return Err(RecoveryError::MissingPrefix { after, until });
@@ -286,26 +290,26 @@ pub enum Input<P: Protocol> {
     Timeout(P::Timer),
     /// Stall of this node's own disk or state machine: a leader must step down.
     Stalled,
-    /// Lag of the state machine: this node has not applied all that it has learnt to be chosen, so it
-    /// must not campaign. Repeated while that is so, in place of a timer that has run out. A node that
-    /// does not lead starts its election timeout again; a leader continues.
+    /// Lag of the state machine: this node has not applied all slots through its commit index, so it must
+    /// not campaign. Repeated while the lag lasts, in place of a timer that has run out. A node that does
+    /// not lead starts its election timeout again; a leader continues.
     Lagging,
-    /// Command of a client. Answered by `placed` or `refuse`.
+    /// Command of a client. The core replies with `placed` or `refuse`.
     Propose {
-        /// Name of the proposal in the answer.
+        /// Id of the proposal in the reply.
         ticket: Ticket,
         /// Command, opaque to the protocol.
         command: Bytes,
     },
-    /// Request for a slot from which a linearizable read may be served. Answered by `read_ready` or
-    /// `refuse_read`, or not at all if a message is lost: then the driver reads again under another id.
+    /// Request for a slot from which a linearizable read may be served. The core replies with `read_ready`
+    /// or `refuse_read`, or not at all if a message is lost: then the driver retries under another id.
     ///
-    /// A node never uses an id twice, across restarts either: a late answer to an earlier read would
-    /// pass for one to this read, and name a slot that is too old.
+    /// A node never uses an id twice, not even after a restart. Otherwise a late reply to an earlier read
+    /// could be mistaken for the reply to this one, with a slot that is too old.
     Read(ReadId),
-    /// Request of an operator. Answered by `placed` or `refuse`.
+    /// Request of an operator. The core replies with `placed` or `refuse`.
     Admin {
-        /// Name of the request in the answer.
+        /// Id of the request in the reply.
         ticket: Ticket,
         /// The request.
         admin: Admin,

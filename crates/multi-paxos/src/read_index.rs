@@ -42,14 +42,14 @@ impl MultiPaxos {
         }
         let followed = if self.is_proposer() { None } else { self.election.leader() };
         match (self.reads.flush(followed), followed) {
-            (RelayAction::Ask(id), Some(ballot)) => {
+            (RelayAction::Request(id), Some(ballot)) => {
                 fx.send(ballot.node, Message::ReadRequest(ReadRequest { ballot, id }));
             }
             (RelayAction::Refuse(ids), _) => {
                 let why = Refusal::NotLeader { hint: None };
                 ids.into_iter().for_each(|id| fx.refuse_read(id, why.clone()));
             }
-            (RelayAction::None | RelayAction::Ask(_), _) => {}
+            (RelayAction::None | RelayAction::Request(_), _) => {}
         }
     }
 
@@ -68,9 +68,9 @@ impl MultiPaxos {
     }
 
     /// Handles the slot that a leader has fixed for this node's reads. It is not compared with the
-    /// leader that was asked, see [`ReadRelay::answered`](synod_consensus::ReadRelay::answered).
+    /// leader that was asked, see [`ReadRelay::on_reply`](synod_consensus::ReadRelay::on_reply).
     pub(crate) fn on_read_reply(&mut self, reply: ReadReply, fx: &mut Fx<'_>) {
-        self.reads.answered(reply.id).for_each(|id| fx.read_ready(id, reply.index));
+        self.reads.on_reply(reply.id).for_each(|id| fx.read_ready(id, reply.index));
     }
 }
 

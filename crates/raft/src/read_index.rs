@@ -1,9 +1,9 @@
-//! Linearizable reads that bypass the log (Raft §8, thesis §6.4).
+//! Linearizable reads that are not written to the log (Raft §8, thesis §6.4).
 //!
-//! A leader notes from which slot a read may be served when the read arrives, and answers it once a
-//! round of heartbeats has confirmed that it still leads. A follower asks the leader, once for all of
-//! its reads since the last flush, and serves them from its own state. See [`ReadRounds`] for why
-//! that is enough.
+//! When a read arrives, a leader records the slot from which it may be served. It replies once a round
+//! of heartbeats has confirmed that it still leads. A follower sends the leader one request for all
+//! reads since its last flush, and serves them from its own state. [`ReadRounds`] explains why this is
+//! linearizable.
 //!
 //! [`ReadRounds`]: synod_consensus::ReadRounds
 
@@ -17,13 +17,14 @@ use synod_consensus::{IgnoreReason, Refusal, RelayAction};
 use synod_types::{Instant, NodeId, ReadId};
 
 impl Raft {
-    /// Takes a read of this node's driver.
+    /// Handles a read of this node's driver.
     pub(crate) fn on_read(&mut self, id: ReadId, fx: &mut Fx<'_>) {
         let has_room = match &mut self.role {
             Role::Leader(leader) => {
                 let me = self.state.config.id();
                 return leader.on_read(&self.state, me, id, fx);
             }
+            // The request leaves with the flush, so that one serves many reads.
             Role::Follower(Some(_)) => self.reads.add(id),
             Role::Follower(None) | Role::PreCandidate(_) | Role::Candidate(_) => {
                 return fx.refuse_read(id, Refusal::NotLeader { hint: None });
@@ -34,8 +35,8 @@ impl Raft {
         }
     }
 
-    /// Begins a round for the reads that wait at a leader, or asks the leader that this node follows.
-    /// Reads that have lost their leader are refused: the driver reads again once there is one.
+    /// Begins a round for a leader's pending reads, or sends a request for a follower's to its leader.
+    /// Without a leader it refuses them: the driver retries once there is one.
     pub(crate) fn flush_reads(&mut self, now: Instant, fx: &mut Fx<'_>) {
         if let Role::Leader(leader) = &mut self.role {
             leader.begin_round(&self.state, now, fx);
@@ -46,7 +47,7 @@ impl Raft {
         };
         match self.reads.flush(followed.map(|node| self.state.ballot_of(node))) {
             RelayAction::None => {}
-            RelayAction::Ask(id) => {
+            RelayAction::Request(id) => {
                 let request = ReadRequest { term: self.state.hard_state.term, id };
                 followed.into_iter().for_each(|to| fx.send(to, Message::ReadRequest(request)));
             }
@@ -57,36 +58,37 @@ impl Raft {
         }
     }
 
-    /// Handles the slot that a leader has fixed for this node's reads. It is not compared with the
-    /// leader that was asked, see [`ReadRelay::answered`](synod_consensus::ReadRelay::answered).
+    /// Handles a leader's reply to a request for reads. Any leader's reply is valid, not only that of the
+    /// one that received the latest request, see [`ReadRelay::on_reply`](synod_consensus::ReadRelay::on_reply).
     pub(crate) fn on_read_reply(&mut self, reply: ReadReply, fx: &mut Fx<'_>) {
-        self.reads.answered(reply.id).for_each(|id| fx.read_ready(id, reply.index));
+        self.reads.on_reply(reply.id).for_each(|id| fx.read_ready(id, reply.index));
     }
 }
 
 impl Leader {
-    /// Takes a read of this node or of a follower, to be confirmed by a round that begins after it.
+    /// Adds a read of this node or of a follower. A round that begins after its arrival confirms it.
     pub fn on_read(&mut self, state: &State, from: NodeId, id: ReadId, fx: &mut Fx<'_>) {
-        // What this term has acknowledged is committed. What earlier terms have is in the log before the
-        // no-op, though perhaps not known to be committed (§5.4.2): therefore a leader serves no read
-        // before its no-op is applied (§8).
+        // Writes that were acknowledged in this term are committed. Those of earlier terms are in the log
+        // before the no-op, but perhaps not known to be committed (§5.4.2). Therefore no read is served
+        // before the no-op is applied (§8).
         let index = max(state.commit, self.term_start);
+        // A follower whose read is not added gets no reply, and its driver retries.
         if !self.reads.add(from, id, index) && from == state.config.id() {
             fx.refuse_read(id, Refusal::Busy);
         }
     }
 
-    /// Begins one round for all reads that wait for one.
+    /// Begins one round for all pending reads that are in none.
     fn begin_round(&mut self, state: &State, now: Instant, fx: &mut Fx<'_>) {
         if let Some(round) = self.reads.begin() {
             self.send_round(state, now, round, fx);
-            // A leader alone is a quorum of one.
+            // A single voter is a quorum, and gets no reply that could confirm its round.
             self.confirm_reads(state, fx);
         }
     }
 
-    /// Counts the answer to a round. It is of this very term: one of an earlier term is dropped, and one
-    /// of a later term has made this node step down.
+    /// Counts a reply to a round. It is of this term: `on_message` drops those of earlier terms, and steps
+    /// down for those of later ones.
     pub fn on_read_ack(&mut self, state: &State, from: NodeId, ack: HeartbeatAck, fx: &mut Fx<'_>) {
         debug_assert_eq!(ack.term, state.hard_state.term);
         if !self.reads.on_ack(from, ack.round) {
@@ -97,6 +99,8 @@ impl Leader {
 
     fn confirm_reads(&mut self, state: &State, fx: &mut Fx<'_>) {
         let (me, term) = (state.config.id(), state.hard_state.term);
+        // A quorum was still in this term after the reads had arrived, so no later leader had been elected
+        // and acknowledged a write before that (thesis §6.4).
         for read in self.reads.confirm(me, &state.quorum) {
             if read.reader == me {
                 fx.read_ready(read.id, read.index);
@@ -107,7 +111,7 @@ impl Leader {
         }
     }
 
-    /// Refuses this node's reads, because it leads no more. Followers ask the next leader.
+    /// Refuses this node's reads, because it no longer leads. Followers send theirs to the next leader.
     pub fn refuse_reads(&mut self, me: NodeId, hint: Option<NodeId>, fx: &mut Fx<'_>) {
         for read in self.reads.drain().filter(|read| read.reader == me) {
             fx.refuse_read(read.id, Refusal::NotLeader { hint });
