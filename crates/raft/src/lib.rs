@@ -1,10 +1,9 @@
 //! Raft as a pure state machine: pre-vote, check-quorum, pipelined replication.
 //!
-//! [`Raft`] implements [`Protocol`]: it takes one [`Input`] at a time and returns the effects that it
-//! asks for.
-//! It does no I/O, reads no clock and draws no random numbers, so the same core runs in a simulator,
-//! under a model checker and in production. Below, the whole life of a cluster of one, in its
-//! [`Host`](consensus::Host):
+//! [`Raft`] implements [`Protocol`]: it handles one [`Input`] at a time and emits effects. It does no I/O,
+//! reads no clock and draws no random numbers, so the same core runs in a simulator, under a model
+//! checker and in production. A cluster of one node, in its [`Host`](consensus::Host), elects itself and
+//! commits a command:
 //!
 //! ```
 //! use synod_raft::consensus::{Host, Input, Outputs, Round, Saved};
@@ -18,52 +17,54 @@
 //!
 //! let command = b"hello".to_vec().into();
 //! let propose = Input::Propose { ticket: Ticket(7), command };
-//! let (mut answers, mut applied) = (Vec::new(), Vec::new());
+//! let (mut placements, mut applied) = (Vec::new(), Vec::new());
 //! for input in [Input::Start, Input::Timeout(Timer::Election), propose] {
-//!     let _ = host.input(now, input, &mut ()); // Timers: the only one that matters runs out above.
+//!     let _ = host.input(now, input, &mut ()); // Timers are not needed: the inputs contain the timeout.
 //!     loop {
 //!         let Round { seq, writes, outputs: Outputs { placed, chosen, .. }, .. } =
 //!             host.round(now, &mut ());
 //!         writes.drain(..).for_each(|write| disk.apply(&write));
-//!         answers.append(placed);
+//!         placements.append(placed);
 //!         applied.append(chosen);
 //!         let Some(seq) = seq else { break };
 //!         host.written(seq); // The node's vote and acknowledgement count from here on.
 //!     }
 //! }
-//! assert_eq!(answers, [(Ticket(7), Slot(2))], "after the no-op that opens the term");
+//! assert_eq!(placements, [(Ticket(7), Slot(2))], "after the no-op that opens the term");
 //! assert_eq!(applied.last().unwrap().values.command(0), Some(&b"hello"[..]));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! # How it works
-//! The paper (Ongaro and Ousterhout, "In Search of an Understandable Consensus Algorithm") with
-//! extensions of Ongaro's thesis; comments cite the sections. [`faq`] answers what readers ask
-//! most.
+//! The crate implements the paper (Ongaro and Ousterhout, "In Search of an Understandable Consensus
+//! Algorithm", extended version) and extensions of Ongaro's thesis ("Consensus: Bridging Theory and
+//! Practice"); comments cite the sections. [`faq`] answers frequent questions.
 //! - **Roles own their state.** State that only a leader may have lives in the leader and is dropped
-//!   with it, so nothing of one term leaks into the next. [`Raft`] lists the invariants.
+//!   with it, so no state of one term leaks into the next. [`Raft`] lists the invariants.
 //! - **One batch a flush.** What was proposed since the last [`flush`](synod_consensus::Protocol::flush) becomes one
 //!   run of entries in one shared buffer: one write, one append to each follower, one
-//!   acknowledgement. Every step on that way costs by the run, not by the entry.
-//! - **Send first, count later.** Entries leave while the leader's own disk still writes. Its own
-//!   copy and its own vote are messages to itself, and count as others do: once they are durable.
+//!   acknowledgement. Each step of that path costs by the run, not by the entry.
+//! - **Send first, count later.** Entries leave while the leader's own disk still writes (thesis
+//!   §10.2.1). Its own copy and its own vote are messages to itself, and count as others do: once they
+//!   are durable.
 //! - **Probe, replicate, snapshot.** A follower whose log is not known yet gets one append at a
-//!   time; from the answer to it on appends follow one another without answers, within a
-//!   [window](synod_consensus::SendWindow) that adapts to what the path drains; one that needs
-//!   what was compacted away gets a snapshot.
-//! - **Heartbeats name acknowledged entries only.** They overtake appends, so they cannot be right
-//!   about what is in flight. When an acknowledgement is overdue, the leader probes with an append
-//!   without entries on the Log lane; only the answer to the latest probe has anything sent again.
-//! - **Reads write nothing.** A leader answers reads after a round of heartbeats that confirms that it
-//!   still leads, one for all reads that wait, with the slot from which they may be served; a
-//!   follower asks it (§8, thesis §6.4). No read is served before the no-op of the term is applied.
-//! - **What is applied stays.** A core recovers with the applied slot as its commit index, and
-//!   ignores an append that contradicts its log at or below that.
-//! - **Nothing that arrives can break it.** A message from outside the group, of a past term, or
-//!   that no working node sends is ignored and [noted](synod_consensus::ProtocolEvent::Ignored).
+//!   time. Once it acknowledges one, appends are pipelined within a
+//!   [window](synod_consensus::SendWindow) that adapts to the path. A follower that needs entries that
+//!   are compacted away gets a snapshot.
+//! - **Heartbeats name acknowledged entries only.** They overtake appends, so entries in flight may
+//!   arrive later. When an acknowledgement is overdue, the leader probes with an append without entries
+//!   on the Log lane. Only the reply to the latest probe can cause a retransmission.
+//! - **Reads write nothing.** A leader replies to reads with the slot from which they may be served,
+//!   after a round of heartbeats confirms that it still leads. One round confirms all pending reads. A
+//!   follower requests the slot from the leader (§8, thesis §6.4). No read is served before the no-op of
+//!   the term is applied.
+//! - **Applied entries are never cut.** A core recovers with the applied slot as its commit index, and
+//!   ignores an append that contradicts its log at or below that slot.
+//! - **Invalid messages have no effect.** A message from a node outside the group, or one that no
+//!   correct node sends, is ignored and [reported](synod_consensus::ProtocolEvent::Ignored).
 //!
-//! # Often told differently
-//! Simplified accounts of Raft get these wrong; here they are as the paper has them:
+//! # Common mistakes
+//! Simplified descriptions of Raft are often wrong about these rules of the paper:
 //! - A vote goes to a log that is at least as up to date, and the last entry's TERM decides that
 //!   before the length does: a longer log is not enough (§5.4.1). Nor is it enough to be the first
 //!   candidate.
@@ -74,18 +75,19 @@
 //! - A follower commits up to the leader's commit index or to the last entry that it has verified to be
 //!   the leader's, the lower of the two: the end of its log may be an older leader's (fig. 2).
 //! - New entries do not wait for the next heartbeat; heartbeats carry no entries (§5.3).
-//! - A later term in an answer is no vote, and moving to it mends no log (§5.1, §5.4.1).
+//! - A later term in a reply is no vote, and a candidate that moves to it is no more up to date (§5.1,
+//!   §5.4.1).
 //!
-//! # Left out
+//! # Not supported
 //! - Leadership transfer and membership change: their inputs are refused as
 //!   [`Unsupported`](synod_consensus::Refusal::Unsupported) for the time being. Entries that name
 //!   members are carried like any other and change nothing.
 //! - Leases: each read costs the leader a round trip to a majority.
 //! - Transfer of snapshots: the core reports which peer needs one, and gets an input when one is
 //!   installed.
-//! - Byzantine members: no message can make a core panic, cut what is chosen or take back a vote or an
+//! - Byzantine members: no message can make a core panic, cut chosen entries or revoke a vote or an
 //!   acknowledgement, but false claims of a peer about its own disk are counted.
-//! - A store that was wiped or rolled back: the driver distinguishes incarnations of a store.
+//! - Stores that were wiped or rolled back: the driver distinguishes incarnations of a store.
 //!
 //! [`Input`]: synod_consensus::Input
 //! [`Protocol`]: synod_consensus::Protocol
