@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use synod_consensus::{Gate, HistoryDigest, IgnoreReason, Run, Saved};
 use synod_types::{Lane, NodeId, ReadId, Slot, Term};
 
-/// Bound of slots and terms. No honest log or term gets here: at a million a second it takes 146,000
-/// years. A number beyond is damaged or forged. Rejecting it keeps every sum in this crate from overflow.
+/// Bound of slots and terms. No correct log or term reaches it: at a million a second it takes 146,000
+/// years. A number beyond it is damaged or forged. Rejecting it keeps every sum in this crate from overflow.
 pub(crate) const HORIZON: u64 = 1 << 62;
 
 /// Term and slot of an entry. The order is the one of Raft §5.4.1: of two logs, the one
@@ -20,7 +20,7 @@ pub(crate) const HORIZON: u64 = 1 << 62;
 pub struct Position {
     /// Term under which the entry was proposed.
     pub term: Term,
-    /// Place in the log.
+    /// Slot in the log.
     pub slot: Slot,
 }
 
@@ -33,34 +33,34 @@ impl fmt::Display for Position {
 /// Message between two nodes. A `term` is always the sender's own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Message {
-    /// Requests a pre-vote.
+    /// Request for a pre-vote.
     PreVote(PreVote),
-    /// Answers a pre-vote.
+    /// Reply to a request for a pre-vote.
     PreVoteReply(PreVoteReply),
-    /// Requests a vote.
+    /// Request for a vote.
     RequestVote(RequestVote),
-    /// Answers a request for a vote.
+    /// Reply to a request for a vote.
     Vote(Vote),
-    /// Replicates entries, or probes.
+    /// Entries of the leader's log, or a probe.
     Append(Append),
-    /// Acknowledges appends.
+    /// Acknowledgement of appends.
     AppendAck(AppendAck),
-    /// Rejects an append.
+    /// Rejection of an append.
     AppendConflict(AppendConflict),
-    /// Asserts leadership.
+    /// Heartbeat of a leader.
     Heartbeat(Heartbeat),
-    /// Answers a message of a leader.
+    /// Reply to a heartbeat, or to a leader of an earlier term.
     HeartbeatAck(HeartbeatAck),
-    /// Advances the commit index.
+    /// New commit index.
     Commit(Commit),
-    /// Asks the leader from which slot reads may be served.
+    /// Request to the leader for a slot from which reads may be served.
     ReadRequest(ReadRequest),
-    /// Answers a request for reads.
+    /// Reply to a request for reads.
     ReadReply(ReadReply),
 }
 
-/// Request before a campaign: would the receiver vote for the sender? It changes neither term nor vote
-/// (thesis §9.6).
+/// Request for a pre-vote, before a campaign: the receiver replies as it would to a request for its vote.
+/// It changes neither term nor vote (thesis §9.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PreVote {
     /// Term that the sender would campaign in.
@@ -69,14 +69,14 @@ pub struct PreVote {
     pub last: Position,
 }
 
-/// Answer to a [`PreVote`].
+/// Reply to a [`PreVote`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PreVoteReply {
     /// The sender's term.
     pub term: Term,
     /// Term of the pre-vote.
     pub next_term: Term,
-    /// True if the sender would vote for the receiver.
+    /// True if the voter would vote for the receiver of this reply.
     pub granted: bool,
 }
 
@@ -89,7 +89,7 @@ pub struct RequestVote {
     pub last: Position,
 }
 
-/// Answer to a [`RequestVote`]. A candidate's own vote is this message to itself.
+/// Reply to a [`RequestVote`]. A candidate's own vote is this message to itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Vote {
     /// The voter's term.
@@ -98,15 +98,15 @@ pub struct Vote {
     pub granted: bool,
 }
 
-/// Entries after `prev`, all of one term (Raft §5.3). Without entries it is a probe: a request to
-/// acknowledge `prev`, on the lane of the entries, so that the answer covers everything that
+/// Entries after `prev`, all of one term (Raft §5.3, AppendEntries). Without entries it is a probe: a
+/// request to acknowledge `prev`, on the lane of the entries, so that the reply covers everything that
 /// was sent before it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Append {
     /// The leader's term.
     pub term: Term,
-    /// Number of the search that this append belongs to: how often the leader has searched, for
-    /// this peer and in this term, for the last entry that both logs hold.
+    /// Number of the search that this append belongs to. The leader counts, for each peer and term, its
+    /// searches for the last entry that both logs hold.
     pub probe: u64,
     /// The entry before the first of `run`.
     pub prev: Position,
@@ -114,13 +114,13 @@ pub struct Append {
     pub run: Run<Term>,
     /// The leader's commit index.
     pub commit: Slot,
-    /// Digest of the leader's log through `prev`; not stated once the receiver has acknowledged
-    /// anything in this term.
+    /// Digest of the leader's log through `prev`; unknown once the receiver has acknowledged an entry in
+    /// this term.
     pub digest: HistoryDigest,
 }
 
-/// Claim that the sender's log is durable, and equal to the leader's up to `matched`. A leader counts
-/// its own copy by this message to itself.
+/// Acknowledgement: the sender's log is durable, and equal to the leader's, through `matched`. A leader
+/// counts its own copy by this message to itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct AppendAck {
     /// The sender's term.
@@ -131,7 +131,7 @@ pub struct AppendAck {
     pub matched: Slot,
 }
 
-/// Rejection of an append: the sender's log does not hold the entry that it was to follow.
+/// Rejection of an append: the sender's log does not hold the entry before it (Raft §5.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct AppendConflict {
     /// The sender's term.
@@ -145,8 +145,8 @@ pub struct AppendConflict {
     pub hint: Position,
 }
 
-/// Assertion of leadership. A heartbeat overtakes appends, so it names acknowledged entries only:
-/// about entries in flight it could not be right.
+/// Heartbeat of a leader (Raft §5.2). It overtakes appends, so it names acknowledged entries only: those in
+/// flight may arrive later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Heartbeat {
     /// The leader's term.
@@ -155,21 +155,21 @@ pub struct Heartbeat {
     pub prev: Position,
     /// The leader's commit index, at most `prev`.
     pub commit: Slot,
-    /// Latest round of reads that waits for a quorum; 0 if there is none.
+    /// Latest round of reads that a quorum has not confirmed yet; 0 if there is none.
     pub round: u64,
 }
 
-/// Answer to a [`Heartbeat`], and to any leader of an earlier term, which steps down by it. It never
-/// waits for the sender's disk.
+/// Reply to a [`Heartbeat`], and to any message of a leader of an earlier term, which then steps down. It
+/// never waits for the sender's disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct HeartbeatAck {
     /// The sender's term.
     pub term: Term,
-    /// Round of reads of the heartbeat; 0 if this answers no heartbeat.
+    /// Round of reads of the heartbeat; 0 if this is no reply to a heartbeat.
     pub round: u64,
 }
 
-/// New commit index, sent if no append carries it. Not answered.
+/// New commit index, sent if no append carries it. It has no reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Commit {
     /// The leader's term.
@@ -178,16 +178,16 @@ pub struct Commit {
     pub commit: Slot,
 }
 
-/// Request of a follower for a slot from which its reads may be served.
+/// Request of a follower for a slot from which its reads may be served (thesis §6.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ReadRequest {
     /// The sender's term.
     pub term: Term,
-    /// Latest read that waits at the sender. The answer counts for those before it, too.
+    /// Latest pending read of the sender. The reply is valid for the earlier ones, too.
     pub id: ReadId,
 }
 
-/// Answer to a [`ReadRequest`], after a quorum has confirmed that its sender led when it received the
+/// Reply to a [`ReadRequest`], after a quorum has confirmed that its sender led when it received the
 /// request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ReadReply {
@@ -233,7 +233,8 @@ impl Message {
         }
     }
 
-    /// Checks whether the message can come from a working node.
+    /// Checks that the message can come from a correct node. Byzantine faults are not tolerated, but damage
+    /// must not make this node panic or break its own invariants.
     pub(crate) fn validate(&self) -> Result<(), IgnoreReason> {
         let in_range = |term: Term, slot: Slot| term.0 < HORIZON && slot.0 < HORIZON;
         let is_valid = match self {
@@ -251,6 +252,7 @@ impl Message {
             Self::AppendAck(AppendAck { term, matched: slot, .. })
             | Self::Commit(Commit { term, commit: slot })
             | Self::ReadReply(ReadReply { term, index: slot, .. }) => in_range(*term, *slot),
+            // The hint is an entry of the follower's log, which ends in no later term than the follower's.
             Self::AppendConflict(AppendConflict { term, at, hint, .. }) => {
                 in_range(*term, *at) && hint.slot <= *at && hint.term <= *term
             }
@@ -264,6 +266,7 @@ impl Message {
 }
 
 impl Append {
+    /// Returns whether a leader can have sent this append.
     fn is_valid(&self) -> bool {
         let Self { term, prev, run, commit, .. } = self;
         let in_range = |slot: Slot| slot.0 < HORIZON;
@@ -284,15 +287,15 @@ impl Append {
 impl synod_consensus::Message<Raft> for Message {
     fn gate(&self) -> Gate {
         match self {
-            // Claims that a crash must not undo. A request for votes is one, too: it claims that
-            // the sender voted for itself.
+            // Claims that a crash must not undo: "updated on stable storage before responding to RPCs"
+            // (fig. 2). A request for votes is one, too: its sender has voted for itself.
             Self::RequestVote(_) | Self::Vote(_) | Self::AppendAck(_) | Self::AppendConflict(_) => {
                 Gate::Durable
             }
-            // Nothing here rests on the sender's disk: an append is a proposal, and a term that a
-            // crash takes back obliges no node. Reads rest on heartbeats and their answers: a node
-            // that has voted for a successor answers under its term, durable or not, and a vote that
-            // a crash takes back never left.
+            // These depend on no write of their sender: an append is a proposal, and the loss of a term
+            // without a vote in a crash breaks no promise. Reads depend on heartbeats and their replies: a
+            // node that has voted for a successor replies under the later term, durable or not, and a vote
+            // that a crash undoes has never left.
             Self::PreVote(_)
             | Self::PreVoteReply(_)
             | Self::Append(_)
@@ -314,10 +317,10 @@ impl synod_consensus::Message<Raft> for Message {
             | Self::HeartbeatAck(_)
             | Self::ReadRequest(_)
             | Self::ReadReply(_)
-            // Answers must not queue after the entries of a node that led a moment ago.
+            // Replies must not queue after the appends of a node that has just stepped down.
             | Self::AppendAck(_)
             | Self::AppendConflict(_) => Lane::Control,
-            // A commit index is of no use before the entries, which take this lane.
+            // A commit index has no effect before the entries arrive, which take this lane.
             Self::Append(_) | Self::Commit(_) => Lane::Log,
         }
     }
@@ -329,12 +332,15 @@ impl synod_consensus::Message<Raft> for Message {
             return true;
         }
         match self {
+            // A voter that loses its vote could vote twice in the term (Raft §5.2).
             Self::Vote(Vote { term, granted: true }) => {
                 *term == on_disk && disk.hard_state.vote == Some(to)
             }
             Self::RequestVote(RequestVote { term, .. }) => {
                 *term == on_disk && disk.hard_state.vote == Some(from)
             }
+            // A commit counts durable copies. The term is claimed, too: a node that goes back to an earlier
+            // one could accept entries of a deposed leader.
             Self::AppendAck(AppendAck { term, matched, .. }) => {
                 *term == on_disk && disk.log.last() >= *matched
             }
@@ -352,18 +358,18 @@ impl synod_consensus::Message<Raft> for Message {
     }
 
     fn describe(&self) -> String {
-        let answer = |granted: &bool| if *granted { "yes" } else { "no" };
+        let yes_or_no = |granted: &bool| if *granted { "yes" } else { "no" };
         match self {
             Self::PreVote(PreVote { next_term, last }) => {
                 format!("PreVote({next_term:?}, last {last})")
             }
             Self::PreVoteReply(PreVoteReply { term, next_term, granted }) => {
-                format!("PreVoteReply({term:?}, {} to {next_term:?})", answer(granted))
+                format!("PreVoteReply({term:?}, {} to {next_term:?})", yes_or_no(granted))
             }
             Self::RequestVote(RequestVote { term, last }) => {
                 format!("RequestVote({term:?}, last {last})")
             }
-            Self::Vote(Vote { term, granted }) => format!("Vote({term:?}, {})", answer(granted)),
+            Self::Vote(Vote { term, granted }) => format!("Vote({term:?}, {})", yes_or_no(granted)),
             Self::Append(append) => append.describe(),
             Self::AppendAck(AppendAck { term, probe, matched }) => {
                 format!("AppendAck({term:?}{}, {matched})", number("probe", *probe))
@@ -380,7 +386,7 @@ impl synod_consensus::Message<Raft> for Message {
                 format!("HeartbeatAck({term:?}{})", number("round", *round))
             }
             Self::Commit(Commit { term, commit }) => format!("Commit({term:?}, {commit})"),
-            // The id of a read says nothing to a person.
+            // The ids of reads are arbitrary, so they are left out.
             Self::ReadRequest(ReadRequest { term, .. }) => format!("ReadRequest({term:?})"),
             Self::ReadReply(ReadReply { term, index, .. }) => {
                 format!("ReadReply({term:?}, from {index})")
@@ -393,6 +399,7 @@ impl Append {
     fn describe(&self) -> String {
         let Self { term, probe, prev, run, commit, .. } = self;
         let probe = number("probe", *probe);
+        // The question mark stands for a probe.
         if run.values.is_empty() {
             return format!("Append({term:?}{probe}, prev {prev}?, commit {commit})");
         }
