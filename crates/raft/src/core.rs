@@ -17,12 +17,12 @@ pub(crate) type Fx<'a> = Effects<'a, Raft>;
 
 /// One node's Raft core: a pure function of its state and one input.
 ///
-/// Drive it through [`Protocol`]. Equal cores behave equally, so that a model checker can tell
-/// states apart.
+/// A [`Host`](synod_consensus::Host) drives it through [`Protocol`]. Equal cores behave equally, so that a
+/// model checker can compare states.
 ///
 /// # Invariants
-/// They hold between any two inputs, of any kind. Those that cost O(1) are asserted where they
-/// are established, all others in builds with debug assertions and in this crate's tests.
+/// They hold before and after each input. Those that cost O(1) are asserted where they are
+/// established, all others in builds with debug assertions and in this crate's tests.
 ///
 /// Every node:
 /// 1. The term never decreases, and a vote is never taken back within a term (§5.2).
@@ -36,8 +36,8 @@ pub(crate) type Fx<'a> = Effects<'a, Raft>;
 ///
 /// A follower that has a leader:
 /// 9. It does not follow itself.
-/// 10. Its log holds the slots that it verified and those that it is about to acknowledge.
-/// 11. It has committed what the leader committed, as far as it has verified that.
+/// 10. Its log holds the slots that it verified and those of its pending acknowledgement.
+/// 11. It has committed the entries that the leader committed, as far as it has verified them.
 /// 12. It cuts no entry that it verified.
 ///
 /// A pre-candidate, candidate or leader:
@@ -51,9 +51,9 @@ pub(crate) type Fx<'a> = Effects<'a, Raft>;
 /// 18. It only appends to its log (§5.3, Leader Append-Only).
 /// 19. Only entries of its own term commit by counting (§5.4.2).
 /// 20. Its peers are the other members, each once.
-/// 21. It has acknowledged nothing to itself that its log does not hold.
-/// 22. Each proposal that it has taken and not placed has a ticket, and the other way round.
-/// 23. It counts the bytes of its uncommitted entries exactly.
+/// 21. It has acknowledged to itself only slots that its log holds.
+/// 22. Each pending proposal has one ticket, and each ticket one pending proposal.
+/// 23. Its count of uncommitted bytes is exact.
 ///
 /// A leader's progress of a peer:
 /// 24. `matched` < `next`, and the leader's log holds all slots before `next`.
@@ -67,7 +67,7 @@ pub struct Raft {
     pub(crate) repair: Repair,
 }
 
-/// Persistent state beside the log (Raft §5.1, fig. 2): written before any message that rests on it
+/// Persistent state beside the log (Raft §5.1, fig. 2). Durable before any message that depends on it
 /// leaves the node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct HardState {
@@ -79,6 +79,7 @@ pub struct HardState {
 
 impl synod_consensus::HardState for HardState {
     fn may_follow(&self, older: &Self) -> bool {
+        // "Latest term server has seen: increases monotonically" (fig. 2).
         match self.term.cmp(&older.term) {
             Ordering::Less => false,
             // One vote a term: it may be added, and never changed (Raft §5.2).
@@ -132,7 +133,7 @@ impl Protocol for Raft {
                 _ => fx.refuse(ticket, Refusal::NotLeader { hint: self.leader_id() }),
             },
             Input::Read(id) => self.on_read(id, fx),
-            // Left out for the time being, see the crate's documentation.
+            // Not supported yet, see the crate's documentation.
             Input::Admin { ticket, .. } => fx.refuse(ticket, Refusal::Unsupported),
             Input::Compact { through } => self.on_compact(through, fx),
             Input::Installed { base } => self.on_installed(base, fx),
@@ -145,7 +146,7 @@ impl Protocol for Raft {
     fn flush(&mut self, now: Instant, fx: &mut Fx<'_>) {
         match &mut self.role {
             Role::Follower(Some(leader)) => leader.flush(&self.state, fx),
-            // Elections are not batched: each of their messages goes out in its own step.
+            // Elections are not batched: their messages leave with the step that sends them.
             Role::Follower(None) | Role::PreCandidate(_) | Role::Candidate(_) => {}
             Role::Leader(leader) => leader.flush(&mut self.state, now, fx),
         }
@@ -178,7 +179,7 @@ impl Protocol for Raft {
         };
         Status {
             role,
-            // Node 0 stands for a leader that is not known.
+            // Node 0 stands for an unknown leader.
             ballot: Ballot { round: state.hard_state.term.0, node: leader.unwrap_or(NodeId(0)) },
             leader,
             commit: state.commit,
@@ -196,7 +197,7 @@ impl Raft {
             return ignore(from, reason, fx);
         }
         if from == self.state.config.id() {
-            // Only claims come back to their sender, and not before they are durable.
+            // A node sends only durable messages to itself, so the disk has completed a write.
             self.state.stall.on_disk_progress();
         }
         if let Some(term) = message.term() {
@@ -206,7 +207,7 @@ impl Raft {
                 if self.disrupts_leader(now, from, &message) {
                     return ignore(from, IgnoreReason::LiveLeader, fx);
                 }
-                // Clients of a leader that steps down are sent on to the new one.
+                // A leader that steps down redirects its clients to the new one.
                 let hint = message.is_from_leader().then_some(from);
                 self.advance_term(term, hint, StepDownReason::HigherTerm, fx);
             } else if term < self.state.hard_state.term {
@@ -216,7 +217,7 @@ impl Raft {
         self.dispatch(now, from, message, fx);
     }
 
-    /// Hands a message to the role that it is for. Its term is this node's, or does not matter.
+    /// Dispatches a message to the role that handles it. Its term is this node's, or it has none.
     fn dispatch(&mut self, now: Instant, from: NodeId, message: Message, fx: &mut Fx<'_>) {
         // A candidate recognizes the leader of its term, too (Raft §5.2).
         if message.is_from_leader() && !self.follow(now, from, fx) {
@@ -264,11 +265,11 @@ impl Raft {
                 ignore(from, IgnoreReason::PreVoteOver, fx);
             }
             (_, Message::PreVoteReply(reply)) => self.on_pre_vote_rejected(reply.term, fx),
-            // Nodes vote in each role: a leader has voted for itself.
+            // Nodes in every role reply to requests for votes; a candidate or leader has voted for itself.
             (_, Message::PreVote(pre_vote)) => self.on_pre_vote(now, from, pre_vote, fx),
             (_, Message::RequestVote(request)) => state.on_request_vote(from, request, fx),
-            // Answers to a role that this node no longer has. Messages of a leader always find a
-            // follower, see above.
+            // Replies to a role that this node no longer has. For the messages of a leader `follow` has
+            // made this node a follower.
             (
                 _,
                 Message::Append(_)
@@ -285,6 +286,7 @@ impl Raft {
 
     /// Sends heartbeats, or steps down without a quorum.
     fn on_heartbeat_timeout(&mut self, now: Instant, fx: &mut Fx<'_>) {
+        // The timer of a leader that stepped down may still run out.
         if let Role::Leader(leader) = &mut self.role
             && let Err(reason) = leader.on_heartbeat_timeout(&self.state, now, fx)
         {
@@ -292,30 +294,30 @@ impl Raft {
         }
     }
 
-    /// Checks whether a message may be handled at all.
+    /// Checks that a message comes from a member and can come from a correct node.
     fn validate(&self, from: NodeId, message: &Message) -> Result<(), IgnoreReason> {
         let is_claim = matches!(message, Message::Vote(_) | Message::AppendAck(_));
         if !self.state.members.contains(from) {
             Err(IgnoreReason::NotAMember)
         } else if from == self.state.config.id() && !is_claim {
-            // The transport authenticates senders, so this is a bug or a forged frame.
+            // The transport authenticates senders, so this is a bug.
             Err(IgnoreReason::FromSelf)
         } else {
             message.validate()
         }
     }
 
-    /// Returns whether a message asks for votes while a leader is alive. Such a request changes
-    /// nothing, not even the term (thesis §4.2.3).
+    /// Returns whether a message requests a vote while a leader is alive. Such a request changes no
+    /// state, not even the term (thesis §4.2.3).
     fn disrupts_leader(&self, now: Instant, from: NodeId, message: &Message) -> bool {
-        // Without check-quorum the leader may be one that reaches no quorum, and must be deposed.
+        // Without check-quorum a leader may be alive without a quorum, and must be deposed.
         self.state.config.check_quorum()
             && matches!(message, Message::RequestVote(_))
             && self.has_live_leader(now, from)
     }
 
-    /// Rejects a message of a past term with the present one, so that its sender steps down
-    /// (Raft §5.1). Answers of a past term are dropped.
+    /// Rejects a request of a past term with the current one, so that its sender steps down (Raft §5.1).
+    /// Drops replies of a past term.
     fn reject_stale(&self, from: NodeId, message: &Message, fx: &mut Fx<'_>) {
         let term = self.state.hard_state.term;
         match message {
@@ -334,7 +336,7 @@ impl Raft {
         }
     }
 
-    /// Asserts the [invariants](Self#invariants), in O(runs of the log). For tests.
+    /// Asserts the [invariants](Self#invariants), in O(runs of the log).
     #[doc(hidden)]
     pub fn check_invariants(&self) {
         let state = &self.state;
@@ -347,13 +349,17 @@ impl Raft {
             Role::Leader(leader) => leader.check_invariants(state),
         }
         if !matches!(self.role, Role::Follower(_)) {
-            assert!(state.is_voter(), "a node without a vote campaigns");
-            assert_eq!(state.stall, synod_consensus::Stall::default(), "a stalled node campaigns");
+            assert!(state.is_voter(), "a node without a vote campaigns or leads");
+            assert_eq!(
+                state.stall,
+                synod_consensus::Stall::default(),
+                "a stalled node campaigns or leads"
+            );
         }
     }
 }
 
-/// Notes that a message or an input has no effect.
+/// Reports that a message or an input has no effect.
 pub(crate) fn ignore(from: NodeId, reason: IgnoreReason, fx: &mut Fx<'_>) {
     fx.note(ProtocolEvent::Ignored { from, reason });
 }

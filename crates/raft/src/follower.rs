@@ -1,4 +1,4 @@
-//! Follower: takes the leader's log over (Raft §5.3).
+//! Follower: replicates the leader's log (Raft §5.3).
 
 use crate::core::{Fx, ignore};
 use crate::message::Position;
@@ -17,8 +17,8 @@ pub(crate) struct FollowedLeader {
     last_contact: Instant,
     /// Time at which the election timer was set last.
     timer_set: Instant,
-    /// This node's log is equal to the leader's up to here. Not the end of the log: entries after it
-    /// may be an older leader's, and be cut.
+    /// Last slot through which this node's log is known to be equal to the leader's. The entries after it
+    /// may be an older leader's, and may be cut.
     verified: Slot,
     /// Highest commit index that the leader sent.
     leader_commit: Slot,
@@ -45,7 +45,7 @@ impl FollowedLeader {
     /// Records that the leader is alive.
     pub fn on_contact(&mut self, state: &State, now: Instant, fx: &mut Fx<'_>) {
         self.last_contact = now;
-        // Appends come by the hundred thousand; the timer need not be that exact.
+        // A leader sends many thousand appends a second, and the timer need not be that exact.
         if now.since(self.timer_set) >= state.config.timing().heartbeat / 8 {
             self.timer_set = now;
             state.arm_election(fx);
@@ -57,8 +57,11 @@ impl FollowedLeader {
         now.since(self.last_contact) < timeout
     }
 
-    /// Takes entries after `prev` if the log holds that, wherever in the log it stands.
+    /// Handles an append: accepts its entries if the log holds the entry before them, at any place in
+    /// the log (Raft §5.3).
     pub fn on_append(&mut self, state: &mut State, append: Append, fx: &mut Fx<'_>) {
+        // "If two entries in different logs have the same index and term, then the logs are identical in
+        // all preceding entries" (§5.3, Log Matching), so one comparison suffices.
         if !state.has_entry(append.prev) {
             return self.reject_append(state, &append, fx);
         }
@@ -66,7 +69,7 @@ impl FollowedLeader {
             return fx.contradicted(Contradiction { slot, by: self.node });
         }
         let Append { probe, run, commit, .. } = append;
-        // Not the end of the log: entries after the run may differ from the leader's (fig. 2).
+        // Not the end of the log: the entries after the run may differ from the leader's (fig. 2).
         let matched = run.last();
         if let Err(reason) = self.merge(state, run, fx) {
             return ignore(self.node, reason, fx);
@@ -76,22 +79,25 @@ impl FollowedLeader {
         self.advance_commit(state, commit, fx);
     }
 
-    /// Handles a heartbeat. It names an entry that this node acknowledged, perhaps before a restart:
-    /// up to there the logs are equal.
+    /// Handles a heartbeat. It names an entry that this node acknowledged, perhaps before a restart: the
+    /// logs are equal up to that entry.
     pub fn on_heartbeat(&mut self, state: &mut State, heartbeat: Heartbeat, fx: &mut Fx<'_>) {
         let Heartbeat { term, prev, commit, round } = heartbeat;
+        // Even if the log does not match: the leader counts contacts for its check-quorum (thesis §6.2)
+        // and replies to its rounds of reads (thesis §6.4).
         fx.send(self.node, Message::HeartbeatAck(HeartbeatAck { term, round }));
         if !state.has_entry(prev) {
-            // Nothing to ask for: the log is not the one that was acknowledged (a lost disk).
+            // No retry helps: this log is not the one that was acknowledged, so a disk was lost.
             return ignore(self.node, IgnoreReason::MissingAcknowledged, fx);
         }
         self.verified = max(self.verified, prev.slot);
         self.advance_commit(state, commit, fx);
     }
 
-    /// Commits what the leader committed, as far as this node's log is known to be equal to the
-    /// leader's (Raft fig. 2, AppendEntries 5): the entries after that may be an older leader's.
+    /// Commits the entries that the leader committed, as far as this node's log is known to be equal to
+    /// the leader's (Raft fig. 2, AppendEntries 5): the entries after that may be an older leader's.
     pub fn advance_commit(&mut self, state: &mut State, commit: Slot, fx: &mut Fx<'_>) {
+        // Kept for the entries that are not verified yet: the leader may send it only once.
         self.leader_commit = max(self.leader_commit, commit);
         let committed = min(self.leader_commit, self.verified);
         if committed > state.commit {
@@ -99,21 +105,23 @@ impl FollowedLeader {
         }
     }
 
-    /// Sends one acknowledgement for everything since the last flush.
+    /// Sends one acknowledgement for all appends since the last flush.
     pub fn flush(&mut self, state: &State, fx: &mut Fx<'_>) {
+        // Acknowledgements are cumulative, so the highest slot covers the appends before it.
         if let Some(PendingAck { probe, matched }) = self.pending_ack.take() {
             let term = state.hard_state.term;
             fx.send(self.node, Message::AppendAck(AppendAck { term, probe, matched }));
         }
     }
 
-    /// Handles a new base of the log, an installed snapshot through `through`.
+    /// Handles a new base of the log: an installed snapshot through `through`. The log ends at `last`.
     pub fn on_installed(&mut self, last: Slot, through: Slot) {
-        // A log of another history is gone, and with it what was verified and acknowledged.
+        // If the log was of another history it is gone, and with it what was verified in it.
         self.verified = min(self.verified, last);
         if let Some(ack) = &mut self.pending_ack {
             ack.matched = min(ack.matched, last);
         }
+        // The leader waits for this to continue after the snapshot.
         self.acknowledge(0, through);
     }
 
@@ -124,19 +132,21 @@ impl FollowedLeader {
         ack.matched = max(ack.matched, matched);
     }
 
+    /// Rejects an append, with a hint from which the leader finds the last common entry.
     fn reject_append(&self, state: &State, append: &Append, fx: &mut Fx<'_>) {
         let Append { term, probe, prev, .. } = *append;
         let base = Position { term: state.base.stamp, slot: state.base.through };
+        // The base is chosen, so the leader's log matches there: the search need not go further back.
         let hint = state.last_not_after(prev.slot, prev.term).unwrap_or(base);
         let conflict = AppendConflict { term, probe, at: prev.slot, hint };
         fx.send(self.node, Message::AppendConflict(conflict));
     }
 
-    /// Makes the log hold `run`, by one batch of writes from the first entry that differs on.
+    /// Merges `run` into the log, with one batch of writes from the first entry that differs on.
     ///
     /// # Errors
-    /// If that would undo what is chosen, or what this very leader sent before: a working leader
-    /// never asks for it (Raft §5.3, Leader Append-Only). Nothing is changed then.
+    /// If this would replace a chosen entry, or one that this leader sent before, which no correct
+    /// leader requests (Raft §5.3, Leader Append-Only). Changes nothing then.
     fn merge(
         &self,
         state: &mut State,
@@ -149,8 +159,8 @@ impl FollowedLeader {
         if covers_base && state.log.stamp_at(base) != Some(run.stamp) {
             return Err(IgnoreReason::ChangedMind);
         }
-        // What is equal stays untouched: to rewrite it, or to cut what follows, would undo
-        // acknowledgements when an old append arrives late (Raft §5.5).
+        // Equal entries are neither rewritten nor cut: otherwise an old append that arrives late would
+        // remove acknowledged entries after it (Raft §5.5).
         let mut next = max(run.first, base.next());
         while let Some(held) = state.log.run_at(next)
             && held.stamp == run.stamp
@@ -161,6 +171,8 @@ impl FollowedLeader {
         if next > end {
             return Ok(());
         }
+        // "If an existing entry conflicts with a new one (same index but different terms), delete the
+        // existing entry and all that follow it" (fig. 2, AppendEntries RPC 3).
         if next <= state.log.last() {
             if next <= max(state.commit, self.verified) {
                 return Err(IgnoreReason::ChangedMind);
@@ -169,34 +181,38 @@ impl FollowedLeader {
             state.truncate_from(next, fx);
         }
         let new_entries = if next == run.first { run } else { run.from(next) };
-        // In one batch with the cut: after a crash the disk shows both, or neither.
+        // In one batch with the cut: after a crash the disk has both writes or neither.
         fx.write(Write::Put(new_entries.clone()));
         state.log.put(new_entries);
         Ok(())
     }
 
-    /// Asserts what holds while a node follows a leader.
+    /// Asserts the invariants of a follower that has a leader.
     pub fn check_invariants(&self, state: &State) {
-        assert_ne!(self.node, state.config.id(), "it follows itself");
+        assert_ne!(self.node, state.config.id(), "a node follows itself");
         let last = state.log.last();
-        assert!(self.verified <= last, "{:?} is verified of {last:?}", self.verified);
+        assert!(
+            self.verified <= last,
+            "verified {:?}, but the log ends at {last:?}",
+            self.verified
+        );
         let acked = self.pending_ack.map_or(Slot::ZERO, |ack| ack.matched);
-        assert!(acked <= last, "{acked:?} is acknowledged of {last:?}");
+        assert!(acked <= last, "acknowledges {acked:?}, but the log ends at {last:?}");
         let committed = min(self.leader_commit, self.verified);
-        assert!(committed <= state.commit, "{committed:?} is not committed");
+        assert!(committed <= state.commit, "{committed:?} is verified and not committed");
     }
 }
 
 impl State {
-    /// Returns whether the log holds this very entry. What is compacted away is chosen, so it is in
-    /// every leader's log and equal by definition (Raft §5.4, Leader Completeness).
+    /// Returns whether the log holds this entry. Entries that are compacted away are chosen, so every
+    /// leader's log holds the same ones (Raft §5.4.3, Leader Completeness).
     fn has_entry(&self, entry: Position) -> bool {
         entry.slot < self.log.base() || self.log.stamp_at(entry.slot) == Some(entry.term)
     }
 
-    /// Returns a slot in which the leader's log has another value under the same term. One term has
-    /// one leader and a slot one value in it, unless a quorum has lost its disks and begun again at
-    /// term 1.
+    /// Returns a slot in which the leader's log has another value under the same term. A term has one
+    /// leader, which proposes one value for a slot, unless a quorum has lost its disks and begun again
+    /// at term 1.
     fn find_contradiction(&self, append: &Append) -> Option<Slot> {
         let Append { prev, run, digest, .. } = append;
         if let Comparison::Differs { from } = digest.compare(&self.log, prev.slot) {
@@ -209,9 +225,9 @@ impl State {
         })
     }
 
-    /// Cuts the log before `slot`, which no leader does to its own.
+    /// Removes the entries from `slot` on. Only followers do so (Raft §5.3, Leader Append-Only).
     fn truncate_from(&mut self, slot: Slot, fx: &mut Fx<'_>) {
-        assert!(slot > self.commit, "slot {slot} is chosen, and cut");
+        assert!(slot > self.commit, "chosen slot {slot} would be cut");
         fx.write(Write::TruncateFrom(slot));
         self.log.truncate_from(slot);
     }
@@ -229,8 +245,8 @@ mod tests {
     const ME: NodeId = NodeId(1);
     const LEADER: NodeId = NodeId(2);
 
-    /// n1 of three nodes, in term 3. Its log has entries of term 1 in slots 1 and 2, and of term 2 in
-    /// slots 3 and 4.
+    /// Returns n1 of three nodes, in term 3. Its log has entries of term 1 in slots 1 and 2, and of term 2
+    /// in slots 3 and 4.
     fn node() -> Host<Raft> {
         let mut log = RunLog::default();
         for (first, term) in [(1, 1), (3, 2)] {
@@ -255,8 +271,8 @@ mod tests {
     }
 
     #[test]
-    fn append_inside_the_log_proves_nothing_of_the_entries_after_it() {
-        // First slot, term and number of the entries; the last slot that is then known to be equal.
+    fn append_inside_the_log_does_not_verify_the_entries_after_it() {
+        // (first slot, term and number of the entries, last slot that is then verified)
         let cases =
             [(1, 1, 0, 0), (1, 1, 1, 1), (1, 1, 2, 2), (2, 1, 1, 2), (3, 2, 0, 2), (3, 2, 1, 3)];
         for (first, term, count, equal) in cases {
@@ -265,7 +281,7 @@ mod tests {
             let slot = Slot(first).prev();
             let prev = Position { slot, term: host.core().state.log.stamp_at(slot).unwrap() };
             let run = entries(first, term, count);
-            // Twice: a repetition says no more than the first.
+            // Twice: a repetition verifies no more.
             for _ in 0..2 {
                 let append = Message::Append(Append {
                     term: Term(3),
@@ -289,9 +305,9 @@ mod tests {
     }
 
     /// Two of three nodes lost their disks, and the new history began at term 1, too: the terms of
-    /// the entries are equal, and nothing but their commands tells the histories apart.
+    /// the entries are equal, and only their commands tell the histories apart.
     #[test]
-    fn a_leader_of_another_history_is_found_by_its_digest() {
+    fn leader_of_another_history_is_detected_by_its_digest() {
         let log_of = |command: &[u8]| {
             let mut log = RunLog::default();
             let values = Values::command_only(command);

@@ -12,28 +12,27 @@ use synod_consensus::{
 };
 use synod_types::{Instant, NodeId, Slot, Term, Ticket, Values};
 
-/// State that only the leader of a term has.
+/// State of the leader of a term.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Leader {
-    /// Slot of the no-op that opened the term: from here on all entries are its own.
+    /// Slot of the no-op that opened the term. All entries from here on are of this term.
     pub term_start: Slot,
-    /// Its own log is durable up to here.
+    /// Last slot that is durable in the leader's own log.
     durable: Slot,
     /// Last slot of the acknowledgement that it sent to itself.
     self_ack_sent: Slot,
-    /// In the order of the ids. A handful: looking through them beats any map.
+    /// Progress of each peer, in the order of the ids. For so few a scan is faster than a map.
     peers: Vec<(NodeId, Progress)>,
-    /// Proposals since the last flush. What is open in the log is everything after the commit index,
-    /// entries of earlier terms included.
+    /// Proposals since the last flush. All entries after the commit index count as open, including those
+    /// of earlier terms.
     proposals: Proposals,
-    /// Reads that wait for a quorum to confirm that this node still leads.
+    /// Reads that are pending until a quorum confirms that this node still leads.
     pub reads: ReadRounds,
 }
 
 impl Leader {
-    /// Begins the term of a candidate that a majority voted for. A no-op of the new term goes out at
-    /// once: it is what lets older entries commit (Raft §5.4.2, §8), and its append announces the
-    /// leader.
+    /// Begins the term of a candidate that a majority voted for. Appends a no-op at once: older entries
+    /// commit with it (Raft §5.4.2, §8), and its append announces the leader.
     pub fn new(state: &mut State, now: Instant, fx: &mut Fx<'_>) -> Self {
         // "nextIndex: initialized to leader last log index + 1" (fig. 2).
         let (next, window) = (state.log.last().next(), state.config.window());
@@ -43,24 +42,27 @@ impl Leader {
         peers.sort_unstable_by_key(|(peer, _)| *peer);
         let mut leader = Self {
             term_start: next,
+            // Each term counts from zero, its own copy included: an acknowledgement of an earlier one may be of
+            // entries that were replaced since.
             durable: Slot::ZERO,
             self_ack_sent: Slot::ZERO,
             peers,
             proposals: Proposals::default(),
             reads: ReadRounds::default(),
         };
+        // Entries of earlier terms take part in backpressure: they commit only with those of this one.
         leader.proposals.recount(state.uncommitted_bytes());
         arm_heartbeat(state, fx);
         leader.append_to_log(state, Values::noop(), fx);
         leader
     }
 
-    /// Refuses the proposals that are not in the log.
+    /// Refuses the proposals that are not in the log. `hint` is the next leader, if known.
     pub fn refuse_proposals(mut self, hint: Option<NodeId>, fx: &mut Fx<'_>) {
         self.proposals.refuse(&Refusal::NotLeader { hint }, fx);
     }
 
-    /// Last slot that each member holds durably, this node `me` included.
+    /// Returns the last slot that each member holds durably, this node `me` included.
     pub fn match_slots(&self, me: NodeId) -> Vec<(NodeId, Slot)> {
         let peers = self.peers.iter().map(|(peer, progress)| (*peer, progress.matched));
         let mut all: Vec<_> = peers.chain([(me, self.durable)]).collect();
@@ -68,7 +70,7 @@ impl Leader {
         all
     }
 
-    /// Takes a command into the batch that the next flush makes.
+    /// Adds a command to the batch that the next flush appends to the log.
     pub fn on_propose(
         &mut self,
         state: &mut State,
@@ -80,20 +82,22 @@ impl Leader {
         if let Err(refusal) = self.proposals.admit(command, &limits) {
             return fx.refuse(ticket, refusal);
         }
+        // The command starts a new batch, so that each batch becomes one append.
         if !self.proposals.has_room(command, &limits) {
             self.append_batch(state, fx);
         }
         self.proposals.push(ticket, command);
     }
 
-    /// Turns the batch into one run, one write, at most one message a peer, and the
+    /// Turns the batch into one run, one write, at most one message for each peer, and the
     /// acknowledgement to itself.
     pub fn flush(&mut self, state: &mut State, now: Instant, fx: &mut Fx<'_>) {
         self.append_batch(state, fx);
         let (term, last) = (state.hard_state.term, state.log.last());
         if self.self_ack_sent < last {
             self.self_ack_sent = last;
-            // Its own copy counts like any other: once it is durable (thesis §10.2.1).
+            // Its own copy counts as any other: once it is durable. The appends below do not wait for that
+            // (thesis §10.2.1, writing to the leader's disk in parallel).
             let ack = AppendAck { term, probe: 0, matched: last };
             fx.send(state.config.id(), Message::AppendAck(ack));
         }
@@ -103,8 +107,8 @@ impl Leader {
         }
     }
 
-    /// Handles the claim that a peer's log is durable, and equal to this one, up to a slot; or that
-    /// its own is.
+    /// Handles an acknowledgement: the log of a peer, or its own, is durable and equal to this one up to a
+    /// slot.
     pub fn on_append_ack(
         &mut self,
         state: &mut State,
@@ -113,7 +117,7 @@ impl Leader {
         ack: AppendAck,
         fx: &mut Fx<'_>,
     ) {
-        // A leader's log never shrinks, so what it has sent lies within it.
+        // A leader's log never shrinks, so all entries that it sent are in it.
         if ack.matched > state.log.last() {
             return ignore(from, IgnoreReason::NeverSent, fx);
         }
@@ -123,12 +127,14 @@ impl Leader {
         } else {
             self.durable = max(self.durable, ack.matched);
         }
+        // An acknowledgement at or below the commit index cannot raise it.
         if ack.matched > state.commit {
             self.advance_commit(state, fx);
         }
     }
 
-    /// Goes back to an entry that the peer may hold, and skips those that cannot be equal.
+    /// Handles a conflict: goes back to an entry that the peer may hold, and skips those that cannot be
+    /// equal (Raft §5.3).
     pub fn on_append_conflict(
         &mut self,
         state: &State,
@@ -144,15 +150,17 @@ impl Leader {
             ConflictAction::Ignore => {}
             ConflictAction::SearchBack => {
                 let AppendConflict { at, hint, .. } = conflict;
+                // Both sides skip whole terms: the follower's hint skips its terms above the leader's, and
+                // this skips the leader's terms above the hint's.
                 let meeting = state.last_not_after(min(hint.slot, at.prev()), hint.term);
-                // Without a place to meet the peer needs what is compacted away.
+                // If the entry is compacted away, the peer needs a snapshot, see `replicate`.
                 let next = meeting.map_or(state.log.base(), |entry| entry.slot.next());
                 progress.search_from(now, next);
             }
         }
     }
 
-    /// Records that a peer is alive. That says nothing of its log.
+    /// Records that a peer is alive. The message acknowledges no entry.
     pub fn on_heartbeat_ack(&mut self, state: &State, now: Instant, from: NodeId) {
         if let Some(progress) = self.peer_mut(from) {
             progress.on_contact(now, state.config.timing().heartbeat);
@@ -169,15 +177,18 @@ impl Leader {
         now: Instant,
         fx: &mut Fx<'_>,
     ) -> Result<(), StepDownReason> {
-        // It cannot commit anything, and would keep its followers from electing another one
-        // (thesis §6.2).
+        // It cannot commit anything, and its heartbeats would keep its followers from electing another
+        // leader. Clients would wait in vain (thesis §6.2).
         if state.config.check_quorum() && !self.has_active_quorum(state, now) {
             return Err(StepDownReason::NoQuorum);
         }
         let replicator = Replicator { now, state };
+        // The messages of a round may be lost, so heartbeats repeat its number.
         let round = self.reads.open_round();
         for (peer, progress) in &mut self.peers {
             replicator.heartbeat(*peer, progress, round, fx);
+            // Leaders retry for ever: "if followers crash or run slowly, or if network packets are lost,
+            // the leader retries AppendEntries RPCs indefinitely" (§5.3).
             if progress.is_overdue(now) {
                 replicator.probe(*peer, progress, fx);
             }
@@ -186,11 +197,12 @@ impl Leader {
         Ok(())
     }
 
-    /// Sends a heartbeat to each voter that carries the number of a round of reads, beside those of the
-    /// timer.
+    /// Sends a heartbeat with the number of a round of reads to each voter, in addition to the heartbeats
+    /// of the timer.
     pub fn send_round(&mut self, state: &State, now: Instant, round: u64, fx: &mut Fx<'_>) {
         let replicator = Replicator { now, state };
         for (peer, progress) in &mut self.peers {
+            // Learners are in no quorum, so their replies would confirm nothing.
             if state.quorum.is_voter(*peer) {
                 replicator.heartbeat(*peer, progress, round, fx);
             }
@@ -202,42 +214,43 @@ impl Leader {
         self.proposals.recount(state.uncommitted_bytes());
     }
 
-    /// Returns whether a quorum, this node included, sent anything within the longest election
-    /// timeout.
+    /// Returns whether a quorum, this node included, has replied within the longest election timeout.
     fn has_active_quorum(&self, state: &State, now: Instant) -> bool {
         let timeout = state.config.timing().election.end;
         let is_active = |node| self.peer(node).is_none_or(|peer| peer.is_active(now, timeout));
         state.quorum.is_second(is_active)
     }
 
-    /// Last slot that a quorum holds durably; at least the commit index.
+    /// Returns the last slot that a quorum holds durably; at least the commit index.
     fn agreed(&self, state: &State) -> Slot {
         let held = |node| self.peer(node).map_or(self.durable, |peer| peer.matched);
-        // Most acknowledgements complete no quorum, and this is cheaper than to search for the slot.
+        // Fast path: most acknowledgements complete no quorum.
         if !state.quorum.is_second(|node| held(node) > state.commit) {
             return state.commit;
         }
         state.quorum.agreed(held)
     }
 
-    /// Commits what a quorum holds. Only entries of its own term commit by counting; older ones
-    /// commit with them (Raft §5.4.2, fig. 8): a majority may hold an older entry, and a later leader
-    /// that does not hold it may still win and overwrite it.
+    /// Commits the entries that a quorum holds. Only entries of its own term commit by counting; older
+    /// ones commit with them (Raft §5.4.2).
     fn advance_commit(&mut self, state: &mut State, fx: &mut Fx<'_>) {
         let agreed = self.agreed(state);
+        // Fig. 8: a majority may hold an entry of an older term, and a later leader that does not hold it
+        // may still be elected and overwrite it.
         if agreed > state.commit && agreed >= self.term_start {
             debug_assert_eq!(state.log.stamp_at(agreed), Some(state.hard_state.term));
             self.proposals.chosen(state.commit_through(agreed, fx));
         }
     }
 
-    /// Puts the batch into the log.
+    /// Appends the batch to the log.
     fn append_batch(&mut self, state: &mut State, fx: &mut Fx<'_>) {
         if let Some(values) = self.proposals.place(state.log.last().next(), fx) {
             self.append_to_log(state, values, fx);
         }
     }
 
+    /// Appends values to the log, under this leader's term.
     fn append_to_log(&mut self, state: &mut State, values: Values, fx: &mut Fx<'_>) {
         self.proposals.opened(values.byte_len());
         let (first, stamp) = (state.log.last().next(), state.hard_state.term);
@@ -256,10 +269,10 @@ impl Leader {
         self.peers.iter_mut().find(|(peer, _)| *peer == node).map(|(_, progress)| progress)
     }
 
-    /// Asserts what holds while a node leads.
+    /// Asserts the invariants of a leader.
     pub fn check_invariants(&self, state: &State) {
         let (me, term, log) = (state.config.id(), state.hard_state.term, &state.log);
-        assert_eq!(state.hard_state.vote, Some(me), "it votes for itself");
+        assert_eq!(state.hard_state.vote, Some(me), "a leader votes for itself");
         assert!(self.term_start <= log.last() && log.last_stamp() == term, "{log:?}");
         let before = log.stamp_at(self.term_start.prev());
         assert!(before.is_none_or(|stamp| stamp < term), "the term begins at its no-op");
@@ -285,8 +298,8 @@ struct Replicator<'a> {
 }
 
 impl Replicator<'_> {
-    /// Sends `peer` the entries that it lacks and has room for; else the commit index, if that is
-    /// new.
+    /// Sends `peer` the entries that it lacks, as far as its window has room. Sends the commit index if no
+    /// append carried it.
     fn replicate(&self, peer: NodeId, progress: &mut Progress, fx: &mut Fx<'_>) {
         let Self { state, .. } = *self;
         let last = state.log.last();
@@ -299,7 +312,7 @@ impl Replicator<'_> {
             self.append(peer, progress, prev, fx);
         }
         if progress.commit_sent < state.commit && progress.is_replicating() {
-            // No append carried it, and followers apply nothing before they receive it.
+            // Followers apply an entry only once they learn that it is committed (§5.3).
             progress.commit_sent = state.commit;
             let commit = Commit { term: state.hard_state.term, commit: state.commit };
             fx.send(peer, Message::Commit(commit));
@@ -325,10 +338,12 @@ impl Replicator<'_> {
         fx.send(peer, Message::Heartbeat(heartbeat));
     }
 
-    /// Asks `peer`, after everything that was sent to it, whether it holds the end of that.
+    /// Sends an append without entries after everything that was sent to `peer`: the reply shows how much
+    /// of it has arrived.
     fn probe(&self, peer: NodeId, progress: &mut Progress, fx: &mut Fx<'_>) {
         let Self { state, .. } = *self;
         let needs_snapshot = progress.needs_snapshot();
+        // A peer that has installed the snapshot acknowledges its last entry.
         let end = if needs_snapshot { state.log.base() } else { progress.next.prev() };
         let Some(prev) = state.position(end) else {
             progress.await_snapshot();
@@ -352,7 +367,7 @@ impl Replicator<'_> {
         fx: &mut Fx<'_>,
     ) {
         let (term, commit, probe) = (self.state.hard_state.term, self.state.commit, progress.probe);
-        // The histories were compared by the append that it acknowledged first.
+        // The append that the peer acknowledged first compared the histories; later ones need no digest.
         let is_known = progress.matched > Slot::ZERO && !run.values.is_empty();
         let digest = match is_known {
             true => HistoryDigest::UNKNOWN,
@@ -370,7 +385,7 @@ mod tests {
     use synod_consensus::{Outbox, Protocol, Saved};
     use synod_types::Membership;
 
-    /// A leader of as many nodes, which are known to hold the log through these slots.
+    /// Returns a leader whose nodes, itself first, are known to hold the log through these slots.
     fn leader_of(held: &[Slot]) -> (Leader, State) {
         let members = Membership::new((1..=held.len() as u64).map(NodeId), []).unwrap();
         let config = Config::new(NodeId(1), members).unwrap();
@@ -386,15 +401,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_majority_reaches_what_is_agreed_and_no_more(
+        fn agreed_slot_is_the_highest_that_a_majority_holds(
             held in prop::collection::vec((0..9_u64).prop_map(Slot), 1..10),
         ) {
             let (leader, state) = leader_of(&held);
             let agreed = leader.agreed(&state);
             let reach = |slot: Slot| held.iter().filter(|held| **held >= slot).count();
             let majority = held.len() / 2 + 1;
-            prop_assert!(reach(agreed) >= majority, "a majority reaches it");
-            prop_assert!(reach(agreed.next()) < majority, "and nothing higher");
+            prop_assert!(reach(agreed) >= majority, "{agreed:?} is not on a majority");
+            prop_assert!(reach(agreed.next()) < majority, "a slot after {agreed:?} is on a majority");
         }
     }
 }
