@@ -84,4 +84,7 @@
 //! Replies to a round that began before the read do not show this. A new leader may lack the commit index of
 //! its predecessor, so its reads wait for its no-op. A follower requests the slot from the leader and serves
 //! the read itself. One round serves all pending reads.
-//! *(`READ_TESTS`)*
+//! *(`deposed_leader_serves_no_read`,
+//! `raft_21_read_is_confirmed_by_answers_to_an_earlier_round`,
+//! `raft_22_new_leader_serves_a_read_before_its_no_op_is_chosen`,
+//! `follower_sends_one_request_for_all_pending_reads`)*

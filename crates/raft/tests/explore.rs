@@ -14,13 +14,13 @@ const N3: NodeId = NodeId(3);
 /// Time after which a leader with the default settings probes.
 const OVERDUE: Duration = Duration::from_millis(50);
 
-/// Three nodes without pre-vote and check-quorum, which only prevent needless elections: every campaign
-/// takes few steps and may come at any time.
-fn rash() -> Explore<Raft> {
-    rash_nodes(3)
+/// Returns a search of three nodes without pre-vote and check-quorum, which only prevent needless
+/// elections: each campaign takes few steps and may begin at any time.
+fn plain() -> Explore<Raft> {
+    plain_nodes(3)
 }
 
-fn rash_nodes(count: u64) -> Explore<Raft> {
+fn plain_nodes(count: u64) -> Explore<Raft> {
     let config = |id, members| {
         let config = Config::new(id, members).unwrap();
         config.with_pre_vote(false).with_check_quorum(false)
@@ -28,9 +28,9 @@ fn rash_nodes(count: u64) -> Explore<Raft> {
     Explore::new(count, config).unwrap().with_timers(|timer| *timer == Timer::Election)
 }
 
-/// Three nodes with the default settings, whose clocks move past every timeout with each timer.
-/// Pre-votes take no time.
-fn polite() -> Explore<Raft> {
+/// Returns a search of three nodes with the default settings. With each timer their clocks move past all
+/// timeouts. Pre-votes are delivered immediately.
+fn with_pre_vote() -> Explore<Raft> {
     let config = |id, members| Config::new(id, members).unwrap();
     Explore::new(3, config)
         .unwrap()
@@ -42,44 +42,44 @@ fn polite() -> Explore<Raft> {
         })
 }
 
-/// n1 leads.
-fn led(stage: &mut Setup<'_, Raft>) {
+/// Setup: n1 leads term 1.
+fn n1_leads(stage: &mut Setup<'_, Raft>) {
     stage.timeout(N1, Timer::Election);
     stage.deliver(|_, _, _| true);
 }
 
-/// n1 led term 1 and has an entry that no other node has; n3 leads term 2 and proposes another one in
-/// its slot, which is in flight.
-fn forked(stage: &mut Setup<'_, Raft>) {
-    led(stage);
+/// Setup: n1 led term 1 and has an entry that no other node has. n3 leads term 2 and has another entry in
+/// that slot, which is in flight.
+fn conflicting_logs(stage: &mut Setup<'_, Raft>) {
+    n1_leads(stage);
     stage.propose(N1, "one");
     stage.lose_all();
     stage.timeout(N3, Timer::Election);
     stage.deliver(|_, _, message| !matches!(message, Message::Append(_)));
 }
 
-/// The same, but n3 has crashed before any other node received its entry.
+/// Setup: [`conflicting_logs`], and n3 has crashed before another node received its entry.
 fn figure_8(stage: &mut Setup<'_, Raft>) {
-    forked(stage);
+    conflicting_logs(stage);
     stage.lose_all();
     stage.crash(N3);
 }
 
-/// The same, but the appends of n3 are lost, and n1 still holds its own entry.
-fn forked_and_lost(stage: &mut Setup<'_, Raft>) {
-    forked(stage);
+/// Setup: [`conflicting_logs`], and the appends of n3 are lost.
+fn conflicting_logs_and_lost_appends(stage: &mut Setup<'_, Raft>) {
+    conflicting_logs(stage);
     stage.lose_all();
 }
 
-/// n2 has voted for n1, and the vote is in flight: these two are half of four nodes.
-fn half(stage: &mut Setup<'_, Raft>) {
+/// Setup: n2 has voted for n1, and the vote is in flight. These two are half of four nodes.
+fn vote_in_flight(stage: &mut Setup<'_, Raft>) {
     stage.timeout(N1, Timer::Election);
     stage.deliver(|from, to, _| from == N1 && to == N2);
 }
 
-/// A vote for n1 in term 1 is in flight; n3 leads term 2 and has chosen a value with n2.
-fn overtaken(stage: &mut Setup<'_, Raft>) {
-    half(stage);
+/// Setup: a vote for n1 in term 1 is in flight. n3 leads term 2 and has chosen a value with n2.
+fn stale_vote_in_flight(stage: &mut Setup<'_, Raft>) {
+    vote_in_flight(stage);
     stage.timeout(N3, Timer::Election);
     stage.timeout(N3, Timer::Election);
     stage.deliver(|from, to, _| from != N1 && to != N1);
@@ -87,8 +87,9 @@ fn overtaken(stage: &mut Setup<'_, Raft>) {
     stage.deliver(|from, to, _| from != N1 && to != N1);
 }
 
-/// n2 and n3 campaign for term 1, and n2 has won: n1 voted for it, and has received nothing of n3.
-fn won(stage: &mut Setup<'_, Raft>) {
+/// Setup: n2 and n3 campaign for term 1, and n2 is elected with the vote of n1, which has received no
+/// message of n3.
+fn two_candidates_and_a_leader(stage: &mut Setup<'_, Raft>) {
     stage.timeout(N3, Timer::Election);
     stage.timeout(N2, Timer::Election);
     stage.deliver(|from, to, message| {
@@ -96,28 +97,28 @@ fn won(stage: &mut Setup<'_, Raft>) {
     });
 }
 
-/// n2 and n3 campaign; n1 votes, may crash, and may have a slow disk.
-fn two_campaign(trouble: NodeEvent, node: NodeId) -> bool {
-    match trouble {
+/// Allows campaigns of n2 and n3, and faults of n1, which votes.
+fn two_candidates(event: NodeEvent, node: NodeId) -> bool {
+    match event {
         NodeEvent::Timeout => node != N1,
         NodeEvent::Crash | NodeEvent::SlowWrite | NodeEvent::Compaction => node == N1,
         NodeEvent::Proposal | NodeEvent::Read => true,
     }
 }
 
-/// n1 leads and has committed an entry. The others hold it and have not received that it is committed.
+/// Setup: n1 leads and has committed an entry. The other nodes hold it and have not received the commit
+/// index.
 fn committed_by_the_leader(stage: &mut Setup<'_, Raft>) {
-    led(stage);
+    n1_leads(stage);
     stage.propose(N1, "one");
     stage.deliver(|_, _, message| matches!(message, Message::Append(_) | Message::AppendAck(_)));
     stage.lose_all();
 }
 
-/// n1 led term 1, and leads term 3. An answer of n2 to its first round of reads is in flight, another
-/// one of term 1.
-fn led_twice(stage: &mut Setup<'_, Raft>) {
+/// Setup: n1 led term 1, and leads term 3. The reply of n2 to a round of reads of term 1 is in flight.
+fn n1_leads_again(stage: &mut Setup<'_, Raft>) {
     let is_late = |message: &Message| matches!(message, Message::HeartbeatAck(ack) if ack.term == Term(1) && ack.round > 0);
-    led(stage);
+    n1_leads(stage);
     stage.read(N1);
     stage.deliver(|_, to, message| to == N2 && matches!(message, Message::Heartbeat(_)));
     for node in [N3, N1] {
@@ -127,16 +128,16 @@ fn led_twice(stage: &mut Setup<'_, Raft>) {
     assert_eq!(stage.leaders(), [N1]);
 }
 
-fn check(name: &str, explore: Explore<Raft>, sights: &[Coverage]) {
+fn check(name: &str, explore: Explore<Raft>, expected: &[Coverage]) {
     let report = explore.run();
     println!("{name}: {report}");
-    report.assert_safe(sights);
+    report.assert_safe(expected);
 }
 
 #[test]
 fn elections() {
     let budget = Budget { timeouts: 2, crashes: 1, slow_writes: 1, ..Budget::default() };
-    let explore = rash().with_events(two_campaign).budget(budget);
+    let explore = plain().with_events(two_candidates).budget(budget);
     check(
         "elections",
         explore,
@@ -147,86 +148,93 @@ fn elections() {
 #[test]
 fn stale_votes() {
     let budget = Budget { timeouts: 1, ..Budget::default() };
-    let explore = rash().with_setup(overtaken).with_events(|_, node| node == N1).budget(budget);
+    let explore =
+        plain().with_setup(stale_vote_in_flight).with_events(|_, node| node == N1).budget(budget);
     check("stale votes", explore, &[Coverage::CompetingWrites]);
 }
 
-/// Only votes travel, each perhaps twice: the search is about leaders only.
+/// Only votes are delivered, each perhaps twice: the search is about elections.
 #[test]
 fn split_votes() {
     let budget = Budget { timeouts: 1, duplicates: 2, ..Budget::default() };
-    let explore = rash_nodes(4).delivery(|message| match message {
+    let explore = plain_nodes(4).delivery(|message| match message {
         Message::RequestVote(_) | Message::Vote(_) => Delivery::AnyTime,
         _ => Delivery::Dropped,
     });
-    let explore = explore.with_setup(half).with_events(|_, node| node == N3).budget(budget);
+    let explore =
+        explore.with_setup(vote_in_flight).with_events(|_, node| node == N3).budget(budget);
     check("split votes", explore, &[]);
 }
 
 #[test]
 fn entries_of_older_terms() {
     let budget = Budget { timeouts: 2, ..Budget::default() };
-    let explore = rash().with_setup(figure_8).with_events(|_, node| node != N2).budget(budget);
+    let explore = plain().with_setup(figure_8).with_events(|_, node| node != N2).budget(budget);
     check("entries of older terms", explore, &[Coverage::Chosen, Coverage::CompetingWrites]);
 }
 
 #[test]
 fn logs_that_differ() {
     let budget = Budget { timeouts: 1, ..Budget::default() };
-    let explore = rash().with_setup(forked).with_events(|_, node| node == N1).budget(budget);
+    let explore =
+        plain().with_setup(conflicting_logs).with_events(|_, node| node == N1).budget(budget);
     check("logs that differ", explore, &[Coverage::Chosen, Coverage::CompetingWrites]);
 }
 
-/// The leader sends to a node that holds something else, and to one that lacks something. By the time of
-/// a heartbeat acknowledgements are overdue, so that probes are sent.
+/// The leader sends to a node with a conflicting entry, and to one that lacks an entry. At each heartbeat
+/// acknowledgements are overdue, so it sends probes.
 #[test]
 fn heartbeats() {
     let budget = Budget { timeouts: 1, proposals: 1, ..Budget::default() };
-    let explore = rash()
-        .with_setup(forked)
+    let explore = plain()
+        .with_setup(conflicting_logs)
         .with_timers(|timer| *timer == Timer::Heartbeat)
         .clock_step(OVERDUE);
     let explore = explore.with_events(|_, node| node == N3).budget(budget);
     check("heartbeats", explore, &[Coverage::Chosen, Coverage::CompetingWrites]);
 }
 
-/// Probes, perhaps twice, cover what a follower holds, and a stale tail lies after it: what is
-/// acknowledged and committed ends where they end. Appends with entries never do in a search: a
-/// leader searches back to the last entry that both logs hold and no further, so the first of them to
-/// be accepted cuts the tail. Only an installed snapshot, which no search has, makes it start before.
+/// A probe, perhaps duplicated, ends inside the log of a follower with a stale tail: the follower must
+/// acknowledge and commit no entry after the probe's. An append with entries cannot end there in a search:
+/// a leader searches back to the last common entry, so the first one that is accepted cuts the tail. Only
+/// an installed snapshot, which searches do not have, makes a leader start before that entry.
 #[test]
 fn stale_tails() {
     let budget = Budget { timeouts: 2, duplicates: 1, ..Budget::default() };
-    let explore =
-        rash().with_setup(forked_and_lost).with_timers(|timer| *timer == Timer::Heartbeat);
+    let explore = plain()
+        .with_setup(conflicting_logs_and_lost_appends)
+        .with_timers(|timer| *timer == Timer::Heartbeat);
     let explore = explore.clock_step(OVERDUE).with_events(|_, node| node == N3).budget(budget);
     check("stale tails", explore, &[Coverage::Chosen, Coverage::CompetingWrites]);
 }
 
 /// A voter receives a message of the leader, and then one of the candidate that lost to it.
 #[test]
-fn late_rivals() {
+fn late_candidates() {
     let budget = Budget { timeouts: 1, ..Budget::default() };
-    let explore = rash().with_setup(won).with_timers(|timer| *timer == Timer::Heartbeat);
+    let explore = plain()
+        .with_setup(two_candidates_and_a_leader)
+        .with_timers(|timer| *timer == Timer::Heartbeat);
     let explore = explore.with_events(|_, node| node == N2).budget(budget);
-    check("late rivals", explore, &[Coverage::Chosen]);
+    check("late candidates", explore, &[Coverage::Chosen]);
 }
 
 #[test]
 fn late_appends() {
     let budget = Budget { proposals: 2, duplicates: 1, slow_writes: 1, ..Budget::default() };
-    let explore = rash().with_setup(led).with_events(|_, node| node == N1).budget(budget);
+    let explore = plain().with_setup(n1_leads).with_events(|_, node| node == N1).budget(budget);
     check("late appends", explore, &[Coverage::Chosen]);
 }
 
-/// n1 may be deposed by n3 at any time, and does not know it.
+/// n3 may depose n1 at any time, without a message to n1.
 #[test]
 fn reads_of_a_leader() {
     let budget = Budget { timeouts: 1, reads: 2, ..Budget::default() };
-    let explore = rash().with_setup(led).budget(budget).with_events(|event, node| match event {
-        NodeEvent::Read => node == N1,
-        _ => node == N3,
-    });
+    let explore =
+        plain().with_setup(n1_leads).budget(budget).with_events(|event, node| match event {
+            NodeEvent::Read => node == N1,
+            _ => node == N3,
+        });
     check("reads of a leader", explore, &[Coverage::Chosen, Coverage::Read]);
 }
 
@@ -234,7 +242,7 @@ fn reads_of_a_leader() {
 #[test]
 fn reads_of_a_new_leader() {
     let budget = Budget { timeouts: 1, reads: 1, duplicates: 1, ..Budget::default() };
-    let explore = rash().with_setup(committed_by_the_leader).with_events(|_, node| node == N2);
+    let explore = plain().with_setup(committed_by_the_leader).with_events(|_, node| node == N2);
     check("reads of a new leader", explore.budget(budget), &[Coverage::Chosen, Coverage::Read]);
 }
 
@@ -242,35 +250,36 @@ fn reads_of_a_new_leader() {
 fn reads_and_answers_of_older_terms() {
     let budget = Budget { timeouts: 1, reads: 1, ..Budget::default() };
     let explore =
-        rash().with_setup(led_twice).budget(budget).with_events(|event, node| match event {
+        plain().with_setup(n1_leads_again).budget(budget).with_events(|event, node| match event {
             NodeEvent::Read => node == N1,
             _ => node == N3,
         });
     check("reads and answers of older terms", explore, &[Coverage::Chosen, Coverage::Read]);
 }
 
-/// n3 asks n1, which may be deposed by n2 meanwhile, and may restart.
+/// n3 sends requests to n1, which n2 may depose, and may restart.
 #[test]
 fn reads_of_a_follower() {
     let budget = Budget { timeouts: 1, reads: 2, crashes: 1, ..Budget::default() };
-    let explore = rash().with_setup(led).budget(budget).with_events(|event, node| match event {
-        NodeEvent::Timeout => node == N2,
-        _ => node == N3,
-    });
+    let explore =
+        plain().with_setup(n1_leads).budget(budget).with_events(|event, node| match event {
+            NodeEvent::Timeout => node == N2,
+            _ => node == N3,
+        });
     check("reads of a follower", explore, &[Coverage::Chosen, Coverage::Read]);
 }
 
 #[test]
-fn polite_elections() {
+fn elections_with_pre_vote() {
     let budget = Budget { timeouts: 2, ..Budget::default() };
-    let explore = polite().with_events(|_, node| node != N1).budget(budget);
-    check("polite elections", explore, &[Coverage::Chosen, Coverage::CompetingWrites]);
+    let explore = with_pre_vote().with_events(|_, node| node != N1).budget(budget);
+    check("elections with pre-vote", explore, &[Coverage::Chosen, Coverage::CompetingWrites]);
 }
 
 #[test]
-fn depth_first_and_breadth_first_see_the_same_states() {
+fn depth_first_and_breadth_first_reach_the_same_states() {
     let budget = Budget { timeouts: 1, crashes: 1, slow_writes: 1, ..Budget::default() };
-    let explore = || rash().with_setup(led).with_events(|_, node| node != N3).budget(budget);
+    let explore = || plain().with_setup(n1_leads).with_events(|_, node| node != N3).budget(budget);
     let (deep, broad) = (explore().depth_first().run(), explore().run());
     assert!(deep.is_exhausted && broad.is_exhausted, "deep: {deep}; broad: {broad}");
     assert_eq!((deep.states, deep.reached), (broad.states, broad.reached));
@@ -280,7 +289,7 @@ fn depth_first_and_breadth_first_see_the_same_states() {
 #[ignore = "large: make explore ARGS=raft"]
 fn large_elections() {
     let budget = Budget { timeouts: 2, crashes: 1, slow_writes: 2, ..Budget::default() };
-    let explore = rash().with_events(|_, node| node != N1).budget(budget);
+    let explore = plain().with_events(|_, node| node != N1).budget(budget);
     check(
         "large elections",
         explore.depth_first(),
@@ -295,19 +304,20 @@ fn large_replication() {
         Budget { timeouts: 1, crashes: 1, proposals: 1, slow_writes: 2, ..Budget::default() };
     check(
         "large replication",
-        rash().with_setup(led).budget(budget).depth_first(),
+        plain().with_setup(n1_leads).budget(budget).depth_first(),
         &[Coverage::Chosen, Coverage::LostWrite],
     );
 }
 
 #[test]
 #[ignore = "large: make explore ARGS=raft"]
-fn large_forks() {
+fn large_conflicting_logs() {
     let budget =
         Budget { timeouts: 1, crashes: 1, proposals: 1, slow_writes: 1, ..Budget::default() };
-    let explore = rash().with_setup(forked).with_events(|_, node| node == N1).budget(budget);
+    let explore =
+        plain().with_setup(conflicting_logs).with_events(|_, node| node == N1).budget(budget);
     check(
-        "large forks",
+        "large conflicting logs",
         explore.depth_first(),
         &[Coverage::Chosen, Coverage::LostWrite, Coverage::CompetingWrites],
     );
@@ -317,7 +327,7 @@ fn large_forks() {
 #[ignore = "large: make explore ARGS=raft"]
 fn large_older_terms() {
     let budget = Budget { timeouts: 2, ..Budget::default() };
-    let explore = rash().with_setup(figure_8).budget(budget);
+    let explore = plain().with_setup(figure_8).budget(budget);
     check(
         "large older terms",
         explore.depth_first(),

@@ -228,7 +228,7 @@ proptest! {
     /// Under any input a core does not panic, its term and vote do not go back, chosen entries stay, its
     /// disk equals its log, its claims are true, and every ticket gets one answer.
     #[test]
-    fn hostile_input_breaks_nothing(
+    fn hostile_input_violates_no_invariant(
         steps in vec((input(), any::<bool>()), 1..120),
         voters in 1..4_u64,
         pre_vote in any::<bool>(),
@@ -376,7 +376,7 @@ proptest! {
     /// Under any schedule of losses, duplicates, delays, crashes, hung disks and snapshots each slot has
     /// one chosen value and each term one leader; afterwards a healthy cluster serves.
     #[test]
-    fn any_schedule_keeps_agreement_and_heals(
+    fn any_schedule_keeps_agreement_and_the_cluster_recovers(
         nodes in prop::sample::select(vec![1, 2, 3, 3, 3, 5]),
         events in vec(event(), 1..250),
         is_plain in any::<bool>(),

@@ -777,7 +777,7 @@ fn raft_45_leader_takes_back_what_is_chosen_when_it_steps_down() {
 
 /// Not on the list, and close to 45: a ticket that was placed is not refused as well.
 #[test]
-fn a_placed_ticket_is_not_refused_when_the_leader_steps_down() {
+fn placed_ticket_is_not_refused_when_the_leader_steps_down() {
     let mut cluster = lone_leader(3, &[]);
     cluster.propose(N1, 1, "x");
     cluster.step(N1, Input::Stalled);

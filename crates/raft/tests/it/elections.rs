@@ -14,7 +14,7 @@ fn plain(config: Config) -> Config {
 }
 
 #[test]
-fn a_single_voter_elects_itself_and_commits() {
+fn single_voter_elects_itself_and_commits() {
     let mut cluster = Cluster::new(1);
     cluster.elect(N1);
     cluster.propose(N1, 7, "a");
@@ -39,7 +39,7 @@ fn nodes_start_as_followers_and_wait_for_a_leader() {
 /// candidate state. It then votes for itself and issues RequestVote RPCs to each of the other
 /// servers."
 #[test]
-fn a_candidate_votes_for_itself_and_asks_all_voters() {
+fn candidate_votes_for_itself_and_requests_the_votes_of_all_voters() {
     let config = Config::new(N1, members(3, 1)).unwrap().with_pre_vote(false);
     let mut cluster = Cluster::from_disks(vec![(config, saved(4, Some(N2), &[1, 4]))]);
     cluster.timeout(N1, Timer::Election);
@@ -51,7 +51,7 @@ fn a_candidate_votes_for_itself_and_asks_all_voters() {
 
 /// Thesis §9.6: a node first finds out whether it could win, and stays in its term.
 #[test]
-fn pre_candidate_asks_without_a_new_term() {
+fn pre_candidate_stays_in_its_term_until_a_majority_grants() {
     let disk = saved(4, Some(N2), &[1, 4]);
     let mut cluster = Cluster::from_disks(vec![(config(N1, 3), disk)]);
     cluster.timeout(N1, Timer::Election);
@@ -77,7 +77,7 @@ fn pre_candidate_asks_without_a_new_term() {
 /// §5.2: a candidate "receives votes from a majority of the servers in the full cluster for the
 /// same term", its own included; each voter counts once.
 #[test]
-fn a_majority_of_distinct_voters_wins() {
+fn majority_of_distinct_voters_wins() {
     for size in 1..=9_u64 {
         let mut cluster =
             Cluster::from_disks(vec![(config(N1, size).with_pre_vote(false), Saved::default())]);
@@ -177,7 +177,7 @@ fn pre_vote_is_granted_like_a_vote_and_changes_nothing() {
 /// Question 5: a follower knows across a restart that it has voted, because the vote is on its
 /// disk before the answer leaves.
 #[test]
-fn a_vote_survives_a_restart() {
+fn vote_survives_a_restart() {
     let mut cluster = Cluster::from_disks(vec![(config(N1, 3), Saved::default())]);
     let request = Message::RequestVote(RequestVote { term: Term(1), last: at(0, 0) });
     cluster.node(N1).is_disk_hung = true;
@@ -193,7 +193,7 @@ fn a_vote_survives_a_restart() {
 /// §5.2: "If the leader's term is at least as large as the candidate's current term, then the
 /// candidate recognizes the leader as legitimate and returns to follower state."
 #[test]
-fn a_candidate_yields_to_the_leader_of_its_term() {
+fn candidate_steps_down_for_the_leader_of_its_term() {
     let mut cluster = Cluster::with(3, plain);
     cluster.timeout(N1, Timer::Election);
     let append = Message::Append(Append {
@@ -218,7 +218,7 @@ fn a_candidate_yields_to_the_leader_of_its_term() {
 
 /// §5.2: one vote a term, even after a message of that term's leader.
 #[test]
-fn message_of_the_leader_frees_no_vote() {
+fn message_of_the_leader_does_not_reset_the_vote() {
     let disk = saved(5, Some(N2), &[1]);
     let mut cluster = Cluster::from_disks(vec![(config(N1, 3), disk.clone())]);
     let prev = at(1, 1);
@@ -233,7 +233,7 @@ fn message_of_the_leader_frees_no_vote() {
 /// Question 6: a split vote elects no node; another draw of the timeout lets one go first in the next
 /// term, and it wins.
 #[test]
-fn a_split_vote_is_settled_in_the_next_term() {
+fn split_vote_is_resolved_in_the_next_term() {
     let mut cluster = Cluster::with(4, plain);
     cluster.timeout(N1, Timer::Election);
     cluster.timeout(N2, Timer::Election);
@@ -268,7 +268,7 @@ fn voter_protects_its_leader_for_the_shortest_timeout() {
 /// Question 4: a node that is cut off pre-campaigns again and again; its term does not grow, and when it
 /// comes back it disturbs no leader.
 #[test]
-fn a_follower_that_comes_back_does_not_depose_the_leader() {
+fn rejoining_follower_does_not_depose_the_leader() {
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
     cluster.partition(&[N3]);
@@ -290,7 +290,7 @@ fn a_follower_that_comes_back_does_not_depose_the_leader() {
 /// A leader without contact to a majority for the longest election timeout steps down, stops its
 /// heartbeats, and refuses the proposals that it has not placed.
 #[test]
-fn a_leader_without_a_quorum_steps_down() {
+fn leader_without_a_quorum_steps_down() {
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
     cluster.heartbeat(N1);
@@ -312,7 +312,7 @@ fn a_leader_without_a_quorum_steps_down() {
 
 /// Without check-quorum it continues: that is safe, but commits nothing.
 #[test]
-fn leader_without_check_quorum_leads_on_without_a_quorum() {
+fn leader_without_check_quorum_continues_without_a_quorum() {
     let mut cluster = Cluster::with(3, plain);
     cluster.elect(N1);
     cluster.partition(&[N1]);
@@ -327,7 +327,7 @@ fn leader_without_check_quorum_leads_on_without_a_quorum() {
 /// A proposal between a step-down and the flush before it is refused, never placed: tickets get
 /// exactly one answer.
 #[test]
-fn a_ticket_gets_exactly_one_answer_when_the_leader_falls_before_the_flush() {
+fn ticket_gets_exactly_one_reply_if_the_leader_steps_down_before_the_flush() {
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
     let command = bytes::Bytes::from_static(b"a");
@@ -340,7 +340,7 @@ fn a_ticket_gets_exactly_one_answer_when_the_leader_falls_before_the_flush() {
 }
 
 #[test]
-fn a_node_that_lags_waits_again_and_a_leader_carries_on() {
+fn lagging_node_restarts_its_election_timeout_and_a_leader_continues() {
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
     for (id, timers) in [(N1, 0), (N2, 1)] {
@@ -358,7 +358,7 @@ fn a_node_that_lags_waits_again_and_a_leader_carries_on() {
 /// A stalled leader steps down at once, answers heartbeats, and does not campaign before its disk works
 /// again and the other nodes have had time for an election.
 #[test]
-fn a_stalled_node_lets_others_lead() {
+fn stalled_node_steps_down_and_does_not_campaign() {
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
     cluster.node(N1).is_disk_hung = true;

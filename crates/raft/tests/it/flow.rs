@@ -112,7 +112,7 @@ fn searching() -> (Cluster, Vec<Message>, Message) {
 
 /// Every append after a hole conflicts. Only the first of these answers has an effect.
 #[test]
-fn further_conflicts_of_one_hole_send_nothing_again() {
+fn further_conflicts_of_one_lost_append_cause_no_retransmission() {
     let (mut cluster, appends, search) = searching();
     let mut conflicts = Vec::new();
     for append in appends {
@@ -139,7 +139,7 @@ fn further_conflicts_of_one_hole_send_nothing_again() {
 
 /// A late acknowledgement of an earlier append is true, but does not answer the probe.
 #[test]
-fn only_the_answer_to_the_probe_ends_it() {
+fn only_the_reply_to_the_latest_search_ends_it() {
     let (mut cluster, _, _) = searching();
     cluster.propose(N1, 9, "y");
     assert_eq!(to_n3(&mut cluster), [], "one append at a time");

@@ -41,7 +41,7 @@ fn led(nodes: u64) -> Cluster {
 }
 
 #[test]
-fn one_round_serves_all_reads_that_wait() {
+fn one_round_serves_all_pending_reads() {
     let mut cluster = led(3);
     cluster.propose(N1, 1, "x");
     cluster.deliver();
@@ -57,14 +57,14 @@ fn one_round_serves_all_reads_that_wait() {
 }
 
 #[test]
-fn leader_of_one_serves_reads_at_once() {
+fn single_voter_serves_reads_at_once() {
     let mut cluster = led(1);
     read(&mut cluster, N1, 1);
     assert_eq!(answers(&mut cluster, N1), [(1, Ok(1))]);
 }
 
 #[test]
-fn follower_asks_once_for_all_reads_that_wait() {
+fn follower_sends_one_request_for_all_pending_reads() {
     let mut cluster = led(3);
     cluster.step_all(N3, (1..=3).map(|id| Input::Read(ReadId(id))));
     let request = ReadRequest { term: Term(1), id: ReadId(3) };
@@ -76,7 +76,7 @@ fn follower_asks_once_for_all_reads_that_wait() {
 }
 
 #[test]
-fn without_a_leader_reads_are_refused() {
+fn reads_without_a_leader_are_refused() {
     let mut cluster = Cluster::new(3);
     read(&mut cluster, N1, 1);
     assert_eq!(answers(&mut cluster, N1), [(1, refused(None))]);
@@ -90,7 +90,7 @@ fn without_a_leader_reads_are_refused() {
 }
 
 #[test]
-fn deposed_leader_that_does_not_know_it_serves_no_read() {
+fn deposed_leader_serves_no_read() {
     let mut cluster = led(3);
     cluster.partition(&[N1]);
     cluster.elect(N2);
@@ -159,7 +159,7 @@ fn raft_22_new_leader_serves_a_read_before_its_no_op_is_chosen() {
 }
 
 #[test]
-fn answers_of_an_older_term_confirm_nothing() {
+fn replies_of_an_older_term_confirm_no_read() {
     let mut cluster = led(3);
     read(&mut cluster, N1, 1);
     let beat = cluster.intercept(N1, N2).remove(0);
@@ -218,7 +218,7 @@ fn read_of_a_follower_survives_a_change_of_leader() {
 
 /// Ids are never used again, so that an answer to an earlier life finds no read.
 #[test]
-fn answer_to_a_read_before_a_restart_is_ignored() {
+fn reply_to_a_read_before_a_restart_is_ignored() {
     let mut cluster = led(3);
     read(&mut cluster, N3, 1);
     let request = cluster.intercept(N3, N1).remove(0);

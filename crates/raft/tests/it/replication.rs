@@ -25,7 +25,7 @@ fn three_nodes_elect_and_replicate() {
 
 /// A batch without faults costs six messages: two appends, two acknowledgements, two commit indexes.
 #[test]
-fn a_batch_takes_six_messages() {
+fn batch_on_three_nodes_takes_six_messages() {
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
     cluster.propose(N1, 1, "a");
@@ -41,7 +41,7 @@ fn a_batch_takes_six_messages() {
 
 /// §8: a new leader commits "a blank no-op entry into the log at the start of its term".
 #[test]
-fn a_new_leader_commits_a_no_op_at_once() {
+fn new_leader_commits_a_no_op_at_once() {
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
     for id in cluster.ids() {
@@ -54,7 +54,7 @@ fn a_new_leader_commits_a_no_op_at_once() {
 /// equal entries stay, the first that differs is cut with all after it. The follower holds terms 1 1 2 2
 /// in term 3; the leader's is 3.
 #[test]
-fn append_follows_its_previous_entry_and_cuts_only_what_differs() {
+fn append_needs_its_previous_entry_and_cuts_only_entries_that_differ() {
     let held = [1, 1, 2, 2];
     type Answer = Result<u64, (u64, u64)>;
     let cases: [(_, _, Answer, Vec<u64>); 11] = [
@@ -138,7 +138,7 @@ fn figure_7_every_follower_converges() {
 /// §5.3: "the protocol can be optimized to reduce the number of rejected AppendEntries RPCs": a
 /// divergent tail costs a round trip a term at most, not one an entry.
 #[test]
-fn a_long_divergent_tail_is_skipped() {
+fn divergent_tail_costs_one_conflict_for_each_term() {
     let tail = |term: u64| {
         let mut terms = vec![1; 3];
         terms.extend(std::iter::repeat_n(term, 500));
@@ -221,7 +221,7 @@ fn figure_8_only_own_entries_commit_by_counting() {
 /// Fig. 2 "AppendEntries RPC" 5: the commit index is the lower of the leader's and of the last
 /// entry that is known to be the leader's, not the end of the follower's log.
 #[test]
-fn a_follower_commits_only_what_it_verified() {
+fn follower_commits_only_verified_entries() {
     let disk = saved(3, None, &[1, 1, 2, 2]);
     let mut cluster = Cluster::from_disks(vec![(config(N1, 3), disk)]);
     let term = Term(3);
@@ -257,7 +257,7 @@ fn a_follower_commits_only_what_it_verified() {
 /// §5.5: "If a follower receives an AppendEntries request that includes log entries already
 /// present in its log, it ignores those entries". An old append that arrives late cuts nothing.
 #[test]
-fn a_late_append_does_not_cut_what_was_acknowledged() {
+fn late_append_does_not_cut_acknowledged_entries() {
     let mut cluster = Cluster::from_disks(vec![(config(N1, 3), saved(1, None, &[]))]);
     let append = |prev, run| {
         Message::Append(Append {
@@ -279,7 +279,7 @@ fn a_late_append_does_not_cut_what_was_acknowledged() {
 /// A leader never rewrites what it sent (§5.3, Leader Append-Only): an append that would make its
 /// own earlier one void is not its own, and what was acknowledged stays.
 #[test]
-fn a_leader_that_contradicts_itself_is_ignored() {
+fn append_that_contradicts_an_earlier_one_of_its_leader_is_ignored() {
     let mut cluster = Cluster::from_disks(vec![(config(N1, 3), saved(3, None, &[1, 1]))]);
     let append = |prev, run| {
         Message::Append(Append {
@@ -300,7 +300,7 @@ fn a_leader_that_contradicts_itself_is_ignored() {
 /// Question 2: heartbeats carry no log. What was lost is found by the probe that follows one, and
 /// only what is missing is sent.
 #[test]
-fn a_lost_append_is_found_by_a_probe() {
+fn lost_append_is_detected_by_a_probe() {
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
     cluster.propose(N1, 1, "a");
@@ -319,7 +319,7 @@ fn a_lost_append_is_found_by_a_probe() {
 
 /// §5.3: only an answer to an append shows what a follower holds.
 #[test]
-fn an_answer_to_a_heartbeat_acknowledges_nothing() {
+fn heartbeat_reply_acknowledges_no_entries() {
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
     let before = cluster.status(N1);
@@ -335,7 +335,7 @@ fn an_answer_to_a_heartbeat_acknowledges_nothing() {
 
 /// The loss of any single message is repaired within a few heartbeats.
 #[test]
-fn any_one_message_may_be_lost() {
+fn loss_of_any_single_message_is_repaired() {
     for lost in 0..30 {
         let mut cluster = Cluster::new(3);
         cluster.advance(1_000);
@@ -378,7 +378,7 @@ fn any_one_message_may_be_lost() {
 /// In-flight limits: the window closes by messages and opens with acknowledgements, and what was
 /// proposed meanwhile travels as one message.
 #[test]
-fn the_window_bounds_what_is_in_flight() {
+fn window_bounds_appends_in_flight() {
     let limits = Limits { inflight_messages: 2, ..Limits::default() };
     let mut cluster = Cluster::with_limits(3, &limits);
     cluster.elect(N1);
@@ -399,7 +399,7 @@ fn the_window_bounds_what_is_in_flight() {
 
 /// The window closes by bytes of frames, too, and a run longer than one append is cut.
 #[test]
-fn the_window_bounds_bytes() {
+fn window_bounds_bytes_in_flight() {
     let limits =
         Limits { append_bytes: 100, inflight_bytes: 999, command_bytes: 1000, ..Limits::default() };
     let mut cluster = Cluster::with_limits(3, &limits);
@@ -435,7 +435,7 @@ impl Observer<Raft> for Own {
 /// The proposals between two flushes become runs that one append can carry whole, and all tickets are
 /// placed in order.
 #[test]
-fn many_proposals_become_runs_of_bounded_size() {
+fn proposals_between_flushes_become_runs_of_bounded_size() {
     let limits = Limits { append_bytes: 100, ..Limits::default() };
     let mut cluster = Cluster::with_limits(3, &limits);
     cluster.elect(N1);

@@ -17,7 +17,7 @@ fn recover(disk: Saved<Raft>) -> Result<Raft, RecoveryError> {
 }
 
 #[test]
-fn only_what_is_chosen_is_compacted() {
+fn only_chosen_entries_are_compacted() {
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
     cluster.partition(&[N1]);
@@ -35,7 +35,7 @@ fn only_what_is_chosen_is_compacted() {
 }
 
 #[test]
-fn a_peer_that_needs_what_is_gone_gets_a_snapshot() {
+fn peer_that_needs_compacted_entries_gets_a_snapshot() {
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
     cluster.partition(&[N3]);
@@ -68,7 +68,7 @@ fn a_peer_that_needs_what_is_gone_gets_a_snapshot() {
 /// §7: "If instead the follower receives a snapshot that describes a prefix of its log, then log
 /// entries covered by the snapshot are deleted but entries following the snapshot are still valid".
 #[test]
-fn a_snapshot_keeps_the_suffix_that_agrees_and_no_other() {
+fn snapshot_keeps_only_a_suffix_that_matches_it() {
     let cases =
         [(base(2, 1), vec![2, 2], 2, 4), (base(2, 2), vec![], 2, 2), (base(9, 3), vec![], 9, 9)];
     for (base, kept, commit, last) in cases {
@@ -85,7 +85,7 @@ fn a_snapshot_keeps_the_suffix_that_agrees_and_no_other() {
 /// A snapshot that replaces the log takes back what was verified of it, and what was about to be
 /// acknowledged.
 #[test]
-fn a_snapshot_of_another_history_voids_what_was_verified() {
+fn snapshot_of_another_history_resets_the_verified_slot() {
     let mut cluster = Cluster::from_disks(vec![(config(N1, 3), saved(3, None, &[1, 1, 2, 2]))]);
     let term = Term(3);
     let beat = Message::Heartbeat(Heartbeat { term, prev: at(4, 2), commit: Slot(0), round: 0 });
@@ -100,7 +100,7 @@ fn a_snapshot_of_another_history_voids_what_was_verified() {
 /// A follower with a stale tail installs a snapshot of its own first entries. The leader continues
 /// after the snapshot, with an entry that the follower holds; it proves nothing of the tail.
 #[test]
-fn a_snapshot_inside_the_log_is_followed_by_entries_inside_it() {
+fn append_after_a_snapshot_does_not_verify_a_stale_tail() {
     let mut cluster = Cluster::from_disks(vec![
         (config(N1, 3), saved(2, None, &[1, 1, 1])),
         (config(N2, 3), saved(2, None, &[1, 1, 1, 1, 1])),
@@ -130,7 +130,7 @@ fn a_snapshot_inside_the_log_is_followed_by_entries_inside_it() {
 
 /// A snapshot of a later term brings the term along: no log holds a term above its node's.
 #[test]
-fn a_snapshot_of_a_later_term_raises_the_term() {
+fn snapshot_of_a_later_term_raises_the_term() {
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
     cluster.step(N1, Input::Installed { base: base(7, 5) });
@@ -158,7 +158,7 @@ fn foreign_or_old_snapshot_is_ignored() {
 
 /// The members that a snapshot names are in force from then on.
 #[test]
-fn a_snapshot_brings_its_members() {
+fn snapshot_sets_the_members() {
     let mut cluster = Cluster::new(3);
     let members = Membership::new([N2, N3, N4], []).unwrap();
     let base = Base { members: Some(members.clone()), ..base(5, 1) };
@@ -173,7 +173,7 @@ fn a_snapshot_brings_its_members() {
 /// What lies at or below the base is chosen, so it matches every leader's log by definition. An
 /// append that contradicts the base is rejected.
 #[test]
-fn everything_below_the_base_matches() {
+fn entries_at_or_below_the_base_match_every_append() {
     let mut disk = saved(3, None, &[1, 1, 2, 2]);
     disk.apply(&Write::Compact(base(3, 2)));
     let term = Term(3);
@@ -205,7 +205,7 @@ fn everything_below_the_base_matches() {
 /// The state machine may be ahead of the log's front: the suffix that agrees stays, any other
 /// goes, and the start writes the cut.
 #[test]
-fn recovery_cuts_what_the_state_contradicts() {
+fn recovery_cuts_entries_that_contradict_the_snapshot() {
     for (state, kept) in [(base(2, 1), vec![2, 2]), (base(2, 2), vec![]), (base(7, 3), vec![])] {
         let mut disk = saved(3, None, &[1, 1, 2, 2]);
         disk.base = state.clone();
@@ -235,7 +235,7 @@ fn recovery_rejects_a_state_that_is_applied_past_the_end_of_the_cut_log() {
 }
 
 #[test]
-fn recovery_rejects_a_disk_that_contradicts_itself() {
+fn recovery_rejects_an_inconsistent_disk() {
     let mut behind = saved(3, None, &[1, 1, 2, 2]);
     behind.log.compact(Slot(2), Term(1));
     assert_eq!(
@@ -268,7 +268,7 @@ fn recovery_rejects_a_disk_that_contradicts_itself() {
 /// Two of three nodes lost their disks and elect a leader with an empty log. The survivor keeps what
 /// it has applied against any message of that leader, and stops.
 #[test]
-fn survivor_of_two_wiped_nodes_keeps_what_it_applied() {
+fn survivor_of_two_wiped_nodes_keeps_its_applied_entries() {
     let applied = saved(1, None, &[1, 1, 1]);
     let mut cluster = Cluster::from_disks(vec![
         (config(N1, 3), Saved { applied: Slot(2), ..applied.clone() }),

@@ -70,7 +70,7 @@ fn in_every_role() -> Vec<(&'static str, Cluster)> {
 /// the larger value. If a candidate or leader discovers that its term is out of date, it
 /// immediately reverts to follower state."
 #[test]
-fn a_later_term_is_adopted_by_every_role() {
+fn later_term_is_adopted_in_every_role() {
     for message in one_of_each(9) {
         for (role, mut cluster) in in_every_role() {
             if role == "leader" && matches!(message, Message::RequestVote(_)) {
@@ -86,7 +86,7 @@ fn a_later_term_is_adopted_by_every_role() {
 
 /// Thesis §4.2.3: a request for votes of any term changes no term while a leader is alive.
 #[test]
-fn a_working_leader_is_not_deposed_by_a_candidate() {
+fn live_leader_is_not_deposed_by_a_candidate() {
     let (_, mut leader) = in_every_role().pop().unwrap();
     let answers =
         leader.replies(N2, N1, Message::RequestVote(RequestVote { term: Term(9), last: at(9, 8) }));

@@ -29,7 +29,7 @@ fn config(seed: u64, id: NodeId, members: &Membership) -> Config {
 }
 
 #[test]
-fn trimmed_logs_and_snapshots_cost_no_promise() {
+fn compaction_and_snapshots_break_no_promise() {
     // The variable WALKS sets another number.
     let number = std::env::var("WALKS").map_or(80, |it| it.parse().unwrap());
     let total = random_walks::<Raft>(0..number, 4_000, members, config).unwrap();

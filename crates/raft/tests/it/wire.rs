@@ -157,7 +157,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn every_message_keeps_its_bytes_its_words_its_gate_and_its_lane() {
+fn bytes_description_gate_and_lane_of_each_message_are_pinned() {
     for (message, words, bytes, gate, lane) in all() {
         let encoded = postcard::to_allocvec(&message).unwrap();
         assert_eq!(hex(&encoded), bytes, "{words}");
@@ -168,7 +168,7 @@ fn every_message_keeps_its_bytes_its_words_its_gate_and_its_lane() {
 }
 
 #[test]
-fn the_hard_state_keeps_its_bytes() {
+fn bytes_of_the_hard_state_are_pinned() {
     for (vote, bytes) in [(None, "0700"), (Some(N3), "070103")] {
         let hard_state = HardState { term: Term(7), vote };
         assert_eq!(hex(&postcard::to_allocvec(&hard_state).unwrap()), bytes);
