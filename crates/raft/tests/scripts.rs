@@ -1,4 +1,4 @@
-//! The golden scripts in `tests/scripts`: what Raft does, step by step, read and checked by hand.
+//! Golden scripts in `tests/scripts`: scenarios of Raft with transcripts that were checked by hand.
 //! `UPDATE_GOLDENFILES=1` rewrites the transcripts.
 
 use synod_raft::Raft;

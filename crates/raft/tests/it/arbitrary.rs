@@ -15,7 +15,7 @@ use synod_raft::{
 };
 use synod_types::{Instant, NodeId, ReadId, Slot, Term, Ticket, Value};
 
-/// Numbers that find bugs: small ones that collide, and those at the end of the range.
+/// Numbers that are likely to find bugs: small ones that collide, and those at the end of the range.
 fn number() -> impl Strategy<Value = u64> {
     let edges = vec![(1 << 62) - 2, (1 << 62) - 1, 1 << 62, u64::MAX - 1, u64::MAX];
     prop_oneof![12 => 0..7_u64, 1 => prop::sample::select(edges)]
@@ -43,12 +43,12 @@ fn entries() -> impl Strategy<Value = Run<Term>> {
     })
 }
 
-/// Number of a search, mostly one that a leader has made by then.
+/// Number of a search, mostly a small one that the leader may have reached.
 fn probe() -> impl Strategy<Value = u64> {
     prop_oneof![8 => 0..4_u64, 1 => any::<u64>()]
 }
 
-/// An append whose parts fit together more often than random ones would.
+/// Append whose parts are consistent with each other more often than random ones.
 fn append() -> impl Strategy<Value = Message> {
     (term(), probe(), position(), entries(), slot(), any::<bool>()).prop_map(
         |(term, probe, prev, mut run, commit, fits)| {
@@ -151,7 +151,7 @@ fn small() -> Limits {
     }
 }
 
-/// A disk that is as fast as the core, and checks what the core writes and claims.
+/// Disk without delay, which checks the writes and claims of the core.
 #[derive(Clone)]
 struct Disk(Saved<Raft>);
 
@@ -169,7 +169,7 @@ impl Observer<Raft> for Disk {
 }
 
 /// One core under hostile input, and the properties that hold for any input. Its host checks that no
-/// write cuts what is chosen, and that chosen slots are contiguous.
+/// write cuts a chosen slot, and that chosen slots are contiguous.
 #[derive(Clone)]
 struct HostileRun {
     host: Host<Raft>,
@@ -179,27 +179,27 @@ struct HostileRun {
 }
 
 impl HostileRun {
-    fn take(&mut self, input: Input<Raft>, flushes: bool) {
+    fn handle(&mut self, input: Input<Raft>, flushes: bool) {
         let before = self.clone();
-        // A stalled core sends itself a message by way of the disk; it must not wait for a new entry.
+        // A stalled core sends itself a claim about its log, which must leave before an input changes the log.
         let flushes = flushes || input == Input::Stalled;
         if let Input::Propose { ticket, .. } = &input {
             self.open.push(*ticket);
         }
         self.now = self.now + Duration::from_millis(60);
-        let mut fatal = answered(&mut self.open, self.host.input(self.now, input, &mut self.disk));
-        let mut goes_on = flushes;
-        while goes_on {
+        let mut fatal = close(&mut self.open, self.host.input(self.now, input, &mut self.disk));
+        let mut has_more = flushes;
+        while has_more {
             let Round { seq, is_quiet, outputs, .. } = self.host.round(self.now, &mut self.disk);
             assert!(is_quiet);
-            fatal = answered(&mut self.open, outputs);
-            goes_on = seq.is_some();
+            fatal = close(&mut self.open, outputs);
+            has_more = seq.is_some();
             seq.into_iter().for_each(|seq| self.host.written(seq));
         }
         self.host.core().check_invariants();
         let status = self.host.core().status();
         assert!(status.base <= status.commit && status.commit <= status.last);
-        assert_eq!(self.disk.0.log.last(), status.last, "the disk has what the core has");
+        assert_eq!(self.disk.0.log.last(), status.last, "the disk holds the core's log");
         assert_eq!(self.disk.0.log.base(), status.base);
         assert_eq!(self.disk.0.hard_state.term.0, status.ballot.round);
         if let Some(fatal) = fatal {
@@ -212,12 +212,13 @@ impl HostileRun {
     }
 }
 
-/// Checks that each ticket gets one answer. Returns the reason why the node stops, if it does.
-fn answered(open: &mut Vec<Ticket>, outputs: &mut Outputs<Raft>) -> Option<FatalError> {
+/// Removes the tickets that were placed or refused, and checks that this happens once for each. Returns the
+/// fatal error, if there is one.
+fn close(open: &mut Vec<Ticket>, outputs: &mut Outputs<Raft>) -> Option<FatalError> {
     let refused = outputs.refused.drain(..).map(|(ticket, _)| ticket);
     for ticket in outputs.placed.drain(..).map(|(ticket, _)| ticket).chain(refused) {
         let at = open.iter().position(|open| *open == ticket);
-        open.swap_remove(at.expect("answered once"));
+        open.swap_remove(at.expect("each ticket is placed or refused once"));
     }
     outputs.fatal
 }
@@ -226,7 +227,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
 
     /// Under any input a core does not panic, its term and vote do not go back, chosen entries stay, its
-    /// disk equals its log, its claims are true, and every ticket gets one answer.
+    /// disk equals its log, its claims are true, and every ticket is placed or refused once.
     #[test]
     fn hostile_input_violates_no_invariant(
         steps in vec((input(), any::<bool>()), 1..120),
@@ -241,14 +242,14 @@ proptest! {
         let host = Host::recover(N1, config.clone(), disk.clone()).unwrap();
         let mut run = HostileRun { host, disk: Disk(disk), open: Vec::new(), now: Instant::ZERO };
         for (input, flushes) in steps {
-            run.take(input, flushes);
+            run.handle(input, flushes);
         }
-        run.take(Input::Timeout(Timer::Heartbeat), true);
-        prop_assert_eq!(&run.open, &[], "every ticket is answered by the next flush");
+        run.handle(Input::Timeout(Timer::Heartbeat), true);
+        prop_assert_eq!(&run.open, &[], "every ticket is placed or refused by the next flush");
         let last = run.host.core().status().last;
         // A leader may add to a snapshot that ends beyond any log.
         if last < Slot(1 << 62) {
-            let again = Raft::recover(config, run.disk.0).expect("its own disk makes sense");
+            let again = Raft::recover(config, run.disk.0).expect("a core recovers from its own disk");
             prop_assert_eq!(again.status().last, last);
         }
     }
@@ -333,7 +334,7 @@ fn apply_event(cluster: &mut Cluster, event: &Event, tickets: &mut u64) {
     }
 }
 
-/// Lets all disks work and all messages arrive: the cluster must elect, catch up and serve.
+/// Syncs all disks and delivers all messages. The cluster must elect a leader, catch up and serve.
 fn converge(cluster: &mut Cluster, tickets: &mut u64) {
     for id in cluster.ids() {
         cluster.sync(id);
@@ -359,7 +360,7 @@ fn converge(cluster: &mut Cluster, tickets: &mut u64) {
         }
     }
     let leader = cluster.ids().into_iter().find(|id| cluster.leads(*id));
-    let leader = leader.expect("a healthy cluster elects");
+    let leader = leader.expect("a healthy cluster elects a leader");
     *tickets += 1;
     cluster.propose(leader, *tickets, "last");
     cluster.deliver();
@@ -374,7 +375,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     /// Under any schedule of losses, duplicates, delays, crashes, hung disks and snapshots each slot has
-    /// one chosen value and each term one leader; afterwards a healthy cluster serves.
+    /// one chosen value and each term one leader. Once all faults have ended, the cluster serves again.
     #[test]
     fn any_schedule_keeps_agreement_and_the_cluster_recovers(
         nodes in prop::sample::select(vec![1, 2, 3, 3, 3, 5]),

@@ -1,6 +1,5 @@
-//! Regression tests for bugs that shipped in other implementations. The numbers are those of
-//! `docs/bugs.md`; missing ones belong to features that this core does not have, or to the layers
-//! around it.
+//! Regression tests for bugs that were released in other implementations. Numbers are rows of
+//! `docs/bugs.md`. Missing rows are about features that this core does not have, or about other layers.
 
 use crate::cluster::*;
 use proptest::prelude::*;
@@ -21,8 +20,8 @@ fn ack(term: u64, matched: u64) -> Message {
     Message::AppendAck(AppendAck { term: Term(term), probe: 0, matched: Slot(matched) })
 }
 
-/// Node 1 leads a later term over this log; there is no other node, and nothing is acknowledged
-/// but its own copy.
+/// Returns node 1, which leads a later term with this log. No other node runs, and only its own copy is
+/// acknowledged.
 fn lone_leader(voters: u64, terms: &[u64]) -> Cluster {
     let term = terms.last().copied().unwrap_or(0);
     let config = config(N1, voters).with_pre_vote(false);
@@ -36,7 +35,7 @@ fn lone_leader(voters: u64, terms: &[u64]) -> Cluster {
     cluster
 }
 
-/// Node 1 of three, recovered from this disk.
+/// Returns node 1 of three, recovered from this disk.
 fn recover(disk: &Saved<Raft>) -> Host<Raft> {
     Host::recover(N1, config(N1, 3), disk.clone()).unwrap()
 }
@@ -53,9 +52,9 @@ fn raft_01_old_term_entry_committed_by_counting() {
     let mut cluster = lone_leader(3, &[1, 2]);
     cluster.inject(N2, N1, ack(3, 2));
     cluster.inject(N3, N1, ack(3, 2));
-    assert_eq!(cluster.commit_index(N1), 0, "on all three nodes, and still not chosen");
+    assert_eq!(cluster.commit_index(N1), 0, "on all three nodes, but not chosen");
     cluster.inject(N2, N1, ack(3, 3));
-    assert_eq!(cluster.commit_index(N1), 3, "the no-op of term 3 brings them along");
+    assert_eq!(cluster.commit_index(N1), 3, "they commit with the no-op of term 3");
 }
 
 proptest! {
@@ -90,26 +89,26 @@ fn raft_05_a_later_term_is_taken_for_a_grant() {
     let request = Message::RequestVote(RequestVote { term: Term(9), last: at(5, 1) });
     let no = Message::Vote(Vote { term: Term(9), granted: false });
     let answers = voter.replies(N2, N1, request);
-    assert_eq!(answers, std::slice::from_ref(&no), "a later term mends no log");
+    assert_eq!(answers, std::slice::from_ref(&no), "a later term makes no log more up to date");
     let config = config(N1, 3).with_pre_vote(false);
     let mut candidate = Cluster::from_disks(vec![(config, saved(8, None, &[1]))]);
     candidate.timeout(N1, Timer::Election);
     candidate.inject(N2, N1, no.clone());
     candidate.inject(N3, N1, no);
-    assert!(!candidate.leads(N1), "an answer is no vote");
+    assert!(!candidate.leads(N1), "a rejection is no vote");
     candidate.inject(N2, N1, yes(10));
-    assert!(!candidate.leads(N1), "nor is one of a later term");
+    assert!(!candidate.leads(N1), "a vote of a later term does not count");
     assert_eq!(candidate.term(N1), 10);
 }
 
 #[test]
 fn raft_06_cut_and_append_in_two_steps() {
     let disk = saved(3, None, &[1, 1, 2, 2]);
-    let news = run(3, 3, &["x"]);
-    // What is equal already is neither cut nor written again, so no crash can lose it.
+    let other = run(3, 3, &["x"]);
+    // Equal entries are neither cut nor written again, so no crash can lose them.
     let longer = run(3, 2, &["3@2", "4@2", "x"]);
     let cases = [
-        (news.clone(), vec![Write::TruncateFrom(Slot(3)), Write::Put(news)]),
+        (other.clone(), vec![Write::TruncateFrom(Slot(3)), Write::Put(other)]),
         (longer, vec![Write::Put(run(5, 2, &["x"]))]),
     ];
     for (run, writes) in cases {
@@ -140,7 +139,7 @@ fn raft_07_leader_counts_entries_that_its_disk_does_not_hold() {
     let mut crashed = cluster;
     crashed.sync(N1);
     assert_eq!(crashed.commit_index(N1), 2);
-    // Two durable copies elsewhere do as well.
+    // Two durable copies on other nodes are a majority, too.
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
     cluster.node(N1).is_disk_hung = true;
@@ -149,7 +148,7 @@ fn raft_07_leader_counts_entries_that_its_disk_does_not_hold() {
     assert_eq!(cluster.commands(N1), ["a"]);
     cluster.restart(N1);
     cluster.elect(N2);
-    assert_eq!(cluster.commands(N3), ["a"], "and it is not lost with the leader");
+    assert_eq!(cluster.commands(N3), ["a"], "it is not lost with the leader");
 }
 
 #[test]
@@ -199,7 +198,7 @@ fn raft_10_stale_ack_after_the_log_was_reset_is_counted() {
         appends.into_iter().flat_map(|append| cluster.replies(N1, N2, append)).collect();
     let late = acks.last().unwrap().clone();
     assert_eq!(late, ack(1, 5));
-    // Another leader cuts what node 2 has acknowledged.
+    // Another leader cuts the entries that node 2 has acknowledged.
     cluster.elect(N3);
     cluster.heal();
     cluster.heartbeat(N3);
@@ -234,9 +233,9 @@ fn raft_19_follower_that_lost_its_log_stops_the_others() {
     let ignored = |note: &ProtocolEvent| matches!(note, ProtocolEvent::Ignored { from: N3, .. });
     assert!(
         cluster.node(N1).outputs.notes.iter().any(ignored),
-        "an operator should look at node 3"
+        "the leader reports the conflict of node 3"
     );
-    assert_eq!(cluster.commit_index(N3), 0, "told of slot 4, it holds nothing");
+    assert_eq!(cluster.commit_index(N3), 0, "its log is empty, so it commits nothing");
     cluster.propose(N1, 9, "y");
     cluster.deliver();
     assert_eq!(cluster.commands(N2), ["x", "x", "x", "y"]);
@@ -253,10 +252,10 @@ fn raft_25_pre_vote_answer_is_counted_as_a_vote() {
     }
     assert_eq!((cluster.term(N1), cluster.leads(N1)), (1, false));
     cluster.inject(N2, N1, yes(1));
-    assert!(!cluster.leads(N1), "two of five, the late answers do not count");
+    assert!(!cluster.leads(N1), "two votes of five: late pre-votes do not count");
     cluster.inject(N3, N1, yes(1));
     assert!(cluster.leads(N1));
-    // A voter that granted a pre-vote has not given its vote, and gives it once.
+    // A voter that granted a pre-vote still has its vote, and grants it once.
     let mut voter = Cluster::from_disks(vec![(config(N1, 3), saved(1, None, &[]))]);
     for from in [N2, N3] {
         let pre_vote = Message::PreVote(PreVote { next_term: Term(2), last: at(0, 0) });
@@ -273,7 +272,7 @@ fn raft_25_pre_vote_answer_is_counted_as_a_vote() {
     assert_eq!(voter.replies(N3, N1, request), [no]);
 }
 
-/// Lets time pass: leaders send heartbeats, and each node without a leader times out.
+/// Advances the clock: leaders send heartbeats, and each node without a leader times out.
 fn let_time_pass(cluster: &mut Cluster) {
     for _ in 0..10 {
         let leaders: Vec<_> = cluster.ids().into_iter().filter(|id| cluster.leads(*id)).collect();
@@ -286,10 +285,10 @@ fn let_time_pass(cluster: &mut Cluster) {
         }
         for id in cluster.ids() {
             let followed = cluster.status(id).leader;
-            let is_served = followed.is_some_and(|leader| {
+            let has_leader = followed.is_some_and(|leader| {
                 cluster.leads(leader) && cluster.term(leader) == cluster.term(id)
             });
-            if !is_served {
+            if !has_leader {
                 cluster.timeout(id, Timer::Election);
                 cluster.deliver();
             }
@@ -299,7 +298,7 @@ fn let_time_pass(cluster: &mut Cluster) {
 
 #[test]
 fn raft_26_nodes_with_and_without_pre_vote_lock_each_other_out() {
-    // Two settings, three nodes: every mixture, as while the settings are being changed.
+    // Two settings and three nodes: every mixture, as during a change of the settings.
     for mixture in 0..64_u64 {
         let set = |config: synod_raft::Config| {
             let bits = mixture >> (2 * (config.id().0 - 1));
@@ -307,7 +306,7 @@ fn raft_26_nodes_with_and_without_pre_vote_lock_each_other_out() {
         };
         let mut cluster = Cluster::with(3, set);
         cluster.elect(N1);
-        // Node 3 is cut off and campaigns; its term grows if nothing keeps it from that.
+        // Node 3 is partitioned and campaigns. Its term grows unless a setting prevents it.
         cluster.partition(&[N3]);
         for round in 0..5 {
             for _ in 0..6 {
@@ -341,7 +340,7 @@ fn raft_27_pre_vote_blocks_elections_that_should_succeed() {
     cluster.restart(N1);
     cluster.timeout(N1, Timer::Election);
     cluster.deliver();
-    assert!(cluster.leads(N1), "no voter protects a leader that asks for votes");
+    assert!(cluster.leads(N1), "no voter protects a leader that requests votes");
     // A pre-vote does not count as a message of the leader.
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
@@ -354,7 +353,7 @@ fn raft_27_pre_vote_blocks_elections_that_should_succeed() {
         matches!(answers[..], [Message::PreVoteReply(PreVoteReply { granted: true, .. })]),
         "{answers:?}"
     );
-    // A node of an earlier term with the better log learns the term, then wins.
+    // A node in an earlier term with the more up-to-date log enters the voter's term, and then wins.
     let mut cluster = Cluster::from_disks(vec![
         (config(N1, 3), saved(2, None, &[1, 2])),
         (config(N2, 3), saved(6, Some(N2), &[1])),
@@ -376,7 +375,7 @@ fn raft_28_leader_without_quorum_blocks_those_who_have_one() {
     while cluster.leads(N1) {
         cluster.heartbeat(N1);
         beats += 1;
-        assert!(beats < 10, "it must notice within the longest election timeout");
+        assert!(beats < 10, "no step-down within the longest election timeout");
     }
     cluster.advance(150);
     cluster.timeout(N3, Timer::Election);
@@ -402,7 +401,7 @@ fn raft_29_campaigning_leader_and_voters_that_never_campaign() {
             Message::RequestVote(RequestVote { term: Term(term), last: at(1, 1) }),
         );
     }
-    assert_eq!(cluster.node(N1).outputs.timers, [], "its wait goes on");
+    assert_eq!(cluster.node(N1).outputs.timers, [], "its election timeout is not restarted");
     cluster.inject(N3, N1, Message::RequestVote(RequestVote { term: Term(20), last: at(2, 1) }));
     assert!(matches!(cluster.node(N1).outputs.timers[..], [TimerChange::Set(Timer::Election, _)]));
 }
@@ -443,7 +442,7 @@ fn raft_32_uncommitted_bytes_leak_over_leader_changes() {
         cluster.deliver();
         cluster.step(next, Input::Stalled);
     }
-    // Nor within one term, where room for one command is given back by every commit.
+    // Within one term each commit makes room for the next command.
     cluster.elect(N3);
     for ticket in 100..150 {
         cluster.propose(N3, ticket, &full);
@@ -457,7 +456,7 @@ fn raft_33_in_flight_window_never_opens_again() {
     let limits = Limits { inflight_messages: 2, inflight_bytes: 10, ..Limits::default() };
     let mut cluster = Cluster::with_limits(3, &limits);
     cluster.elect(N1);
-    // All messages between nodes 1 and 3 are lost: one way, then the other, then by turns.
+    // All messages between nodes 1 and 3 are lost: in one direction, then in the other, then in turns.
     let (there, back) = ((N1, N3), (N3, N1));
     let losses: [fn(u64) -> usize; 3] = [|_| 0, |_| 1, |ticket| usize::from(ticket % 3 > 0)];
     for (phase, lost) in losses.into_iter().enumerate() {
@@ -498,7 +497,7 @@ fn raft_34_append_behind_a_compacted_slot_names_no_term() {
                 Message::Append(Append { prev, .. }) => {
                     assert!(prev.term > Term(0) && prev.slot >= Slot(5), "{prev} is compacted");
                 }
-                // Nothing acknowledged, or not compacted.
+                // No entry is acknowledged, or the entry is not compacted away.
                 Message::Heartbeat(Heartbeat { prev, .. }) => {
                     assert!(*prev == at(0, 0) || prev.slot >= Slot(5), "{prev} is compacted");
                 }
@@ -514,7 +513,7 @@ proptest! {
     #[test]
     fn raft_35_entries_skipped_or_repeated_where_a_commit_cuts_a_run(
         sizes in prop::collection::vec(1..6_usize, 1..6),
-        notices in prop::collection::vec(0..30_u64, 1..20),
+        commits in prop::collection::vec(0..30_u64, 1..20),
         crash_after in 0..20_usize,
         append_bytes in 1..40_usize,
     ) {
@@ -528,25 +527,25 @@ proptest! {
             cluster.inject(N2, N1, Message::Append(append));
             last += size as u64;
         }
-        let (mut told, before) = (0, cluster.node(N1).disk.hard_state);
-        for (index, notice) in notices.into_iter().enumerate() {
+        let (mut committed, before) = (0, cluster.node(N1).disk.hard_state);
+        for (index, commit) in commits.into_iter().enumerate() {
             if index == crash_after {
-                // It starts again under other limits, and counts from its base again.
+                // The node restarts with other limits, and its commit index starts from the base again.
                 let limits = Limits { append_bytes, ..Limits::default() };
                 let node = cluster.node(N1);
                 node.config = node.config.clone().with_limits(limits).unwrap();
                 cluster.restart(N1);
                 prop_assert_eq!(cluster.commit_index(N1), 0);
-                told = 0;
+                committed = 0;
                 let prev = at(last, 1);
                 let beat = Message::Heartbeat(Heartbeat { term, prev, commit: Slot(0), round: 0 });
                 cluster.inject(N2, N1, beat);
             }
-            cluster.inject(N2, N1, Message::Commit(Commit { term, commit: Slot(notice) }));
-            told = notice.min(last).max(told);
+            cluster.inject(N2, N1, Message::Commit(Commit { term, commit: Slot(commit) }));
+            committed = commit.min(last).max(committed);
             // The host checks that chosen slots have no gap.
-            prop_assert_eq!(cluster.commit_index(N1), told);
-            prop_assert_eq!(cluster.commands(N1).len() as u64, told);
+            prop_assert_eq!(cluster.commit_index(N1), committed);
+            prop_assert_eq!(cluster.commands(N1).len() as u64, committed);
             prop_assert_eq!(cluster.node(N1).disk.hard_state, before);
         }
     }
@@ -582,8 +581,8 @@ fn raft_38_snapshots_overtake_each_other_and_empty_the_log() {
         bases.push(cluster.core(N1).base_at(through).unwrap());
         cluster.step(N1, Input::Compact { through });
     }
-    assert_eq!(cluster.status(N1).base, cluster.status(N1).last, "the whole log is gone");
-    // It needs a snapshot. The later one is in first; the earlier one changes nothing.
+    assert_eq!(cluster.status(N1).base, cluster.status(N1).last, "the whole log is compacted");
+    // Node 3 needs a snapshot. The later one is installed first, and the earlier one has no effect.
     cluster.heal();
     cluster.heartbeat(N1);
     assert!(cluster.node(N1).outputs.snapshots.contains(&N3));
@@ -595,7 +594,7 @@ fn raft_38_snapshots_overtake_each_other_and_empty_the_log() {
     cluster.propose(N1, 8, "after it");
     cluster.deliver();
     assert_eq!(cluster.commands(N3), ["after it"], "it receives entries again");
-    // Leaders are still elected and logs still meet.
+    // Elections and replication continue with compacted logs.
     let through = cluster.status(N1).commit;
     cluster.step(N1, Input::Compact { through });
     cluster.elect(N3);
@@ -640,7 +639,7 @@ fn raft_40_fifty_conflicts_at_once_or_a_late_one() {
     cluster.inject(N1, N3, repairs[0].clone());
     cluster.deliver();
     assert_eq!(cluster.commands(N3).len(), 50);
-    // Late ones are no loss of the log.
+    // Late conflicts do not count as a loss of the log.
     let before = cluster.core(N1).clone();
     for conflict in conflicts {
         cluster.inject(N3, N1, conflict);
@@ -658,7 +657,7 @@ fn raft_42_even_sizes_and_non_voters() {
             assert_eq!(
                 cluster.commit_index(N1) > 0,
                 voter > majority,
-                "{size} voters, {voter} asked"
+                "{size} voters, before acknowledgement {voter}"
             );
             cluster.inject(NodeId(voter), N1, ack(1, 1));
             cluster.inject(NodeId(voter), N1, ack(1, 1));
@@ -667,10 +666,10 @@ fn raft_42_even_sizes_and_non_voters() {
     }
     // Check-quorum and elections count by the same quorum.
     for size in 1..=9_u64 {
-        for heard in 0..size {
+        for replies in 0..size {
             let mut cluster = lone_leader(size, &[]);
             cluster.advance(1_000);
-            for voter in 2..2 + heard {
+            for voter in 2..2 + replies {
                 cluster.inject(
                     NodeId(voter),
                     N1,
@@ -678,14 +677,22 @@ fn raft_42_even_sizes_and_non_voters() {
                 );
             }
             cluster.timeout(N1, Timer::Heartbeat);
-            assert_eq!(cluster.leads(N1), 2 * (heard + 1) > size, "{heard} and itself of {size}");
+            assert_eq!(
+                cluster.leads(N1),
+                2 * (replies + 1) > size,
+                "{replies} and itself of {size}"
+            );
             let disk = (config(N1, size).with_pre_vote(false), Saved::default());
             let mut cluster = Cluster::from_disks(vec![disk]);
             cluster.timeout(N1, Timer::Election);
-            for voter in 2..2 + heard {
+            for voter in 2..2 + replies {
                 cluster.inject(NodeId(voter), N1, yes(1));
             }
-            assert_eq!(cluster.leads(N1), 2 * (heard + 1) > size, "{heard} and itself of {size}");
+            assert_eq!(
+                cluster.leads(N1),
+                2 * (replies + 1) > size,
+                "{replies} and itself of {size}"
+            );
         }
     }
 }
@@ -718,7 +725,7 @@ fn raft_43_log_that_a_snapshot_replaced_comes_back_after_a_restart() {
         let before = saved(3, None, &[1, 1, 1, 2, 2]);
         let base =
             synod_consensus::Base { through: Slot(through), stamp: Term(stamp), members: None };
-        // A peer's snapshot is installed.
+        // The snapshot of a peer is installed.
         let (mut disk, mut host) = (before.clone(), recover(&before));
         assert_eq!(batch(&mut host, Input::Start), []);
         let writes = batch(&mut host, Input::Installed { base: base.clone() });
@@ -726,7 +733,7 @@ fn raft_43_log_that_a_snapshot_replaced_comes_back_after_a_restart() {
         assert_eq!(terms(&disk.log), kept, "{base:?}");
         let again = recover(&disk);
         assert_eq!(again.core().status().last, host.core().status().last, "{base:?}");
-        // The state machine had one already, and the crash came before the log was cut.
+        // The state machine has installed it, and the crash is before the log is cut.
         let mut disk = Saved { base: base.clone(), ..before };
         let repairs = batch(&mut recover(&disk), Input::Start);
         repairs.iter().for_each(|write| disk.apply(write));
@@ -756,7 +763,7 @@ fn raft_45_leader_takes_back_what_is_chosen_when_it_steps_down() {
             down(&mut cluster);
             let status = cluster.status(N1);
             assert_eq!((status.role, status.commit), (Role::Follower, Slot(chosen)));
-            // The next leader may cut the entries after that, and nothing that is chosen.
+            // The next leader may cut the entries after the commit index, and no chosen entry.
             let prev = at(0, 0);
             let term = Term(20);
             let append = Message::Append(Append {
@@ -775,7 +782,7 @@ fn raft_45_leader_takes_back_what_is_chosen_when_it_steps_down() {
     }
 }
 
-/// Not on the list, and close to 45: a ticket that was placed is not refused as well.
+/// Related to row 45, without a row of its own.
 #[test]
 fn placed_ticket_is_not_refused_when_the_leader_steps_down() {
     let mut cluster = lone_leader(3, &[]);

@@ -46,10 +46,10 @@ fn candidate_votes_for_itself_and_requests_the_votes_of_all_voters() {
     assert_eq!(cluster.node(N1).disk.hard_state, HardState { term: Term(5), vote: Some(N1) });
     let request = Message::RequestVote(RequestVote { term: Term(5), last: at(2, 4) });
     let sent: Vec<_> = cluster.wire.drain(..).map(|f| (f.to, f.message)).collect();
-    assert_eq!(sent, [(N2, request.clone()), (N3, request)], "no learner is asked");
+    assert_eq!(sent, [(N2, request.clone()), (N3, request)], "learners have no vote");
 }
 
-/// Thesis §9.6: a node first finds out whether it could win, and stays in its term.
+/// Thesis §9.6: a pre-candidate stays in its term until a majority would vote for it.
 #[test]
 fn pre_candidate_stays_in_its_term_until_a_majority_grants() {
     let disk = saved(4, Some(N2), &[1, 4]);
@@ -69,7 +69,7 @@ fn pre_candidate_stays_in_its_term_until_a_majority_grants() {
         })
     };
     cluster.inject(N2, N1, reply(4));
-    assert_eq!(cluster.term(N1), 4, "an answer to an older pre-vote does not count");
+    assert_eq!(cluster.term(N1), 4, "a reply to an older pre-vote does not count");
     cluster.inject(N2, N1, reply(5));
     assert_eq!(cluster.term(N1), 5);
 }
@@ -84,7 +84,7 @@ fn majority_of_distinct_voters_wins() {
         cluster.timeout(N1, Timer::Election);
         let majority = size / 2 + 1;
         for voter in 2..=size {
-            assert_eq!(cluster.leads(N1), voter > majority, "{size} voters, {voter} asked");
+            assert_eq!(cluster.leads(N1), voter > majority, "{size} voters, before vote {voter}");
             for _ in 0..3 {
                 let yes = Message::Vote(Vote { term: Term(1), granted: true });
                 cluster.inject(NodeId(voter), N1, yes);
@@ -94,7 +94,7 @@ fn majority_of_distinct_voters_wins() {
     }
 }
 
-/// A vote of a learner or a stranger is no vote, and a learner never campaigns.
+/// Votes of learners and of nodes outside the group do not count, and a learner never campaigns.
 #[test]
 fn only_voters_elect_and_are_elected() {
     let learner = Config::new(N4, members(3, 1)).unwrap();
@@ -113,9 +113,9 @@ fn only_voters_elect_and_are_elected() {
     assert!(cluster.leads(N1));
 }
 
-/// §5.2 and §5.4.1, fig. 2 "RequestVote RPC": refuse a past term; else grant if the vote is free
-/// or the candidate's already, and the candidate's log is at least as up to date. The voter is in
-/// term 5 and its log ends with slot 3 of term 4.
+/// §5.2 and §5.4.1, fig. 2 "RequestVote RPC": reject a past term; otherwise grant the vote if this node has
+/// it or gave it to the candidate before, and if the candidate's log is at least as up to date. The voter
+/// is in term 5 and its log ends with slot 3 of term 4.
 #[test]
 fn vote_is_granted_once_a_term_and_only_for_an_up_to_date_log() {
     let free = None;
@@ -149,7 +149,7 @@ fn vote_is_granted_once_a_term_and_only_for_an_up_to_date_log() {
     }
 }
 
-/// The same table for the pre-vote, which changes nothing.
+/// A similar table for pre-votes, which change no state.
 #[test]
 fn pre_vote_is_granted_like_a_vote_and_changes_nothing() {
     let cases = [
@@ -170,24 +170,27 @@ fn pre_vote_is_granted_like_a_vote_and_changes_nothing() {
         let expected = Message::PreVoteReply(PreVoteReply { term: Term(5), next_term, granted });
         assert_eq!(answers, [expected], "{next_term:?} with last {last}, vote {vote:?}");
         assert_eq!(*cluster.core(N1), before);
-        assert_eq!(cluster.node(N1).outputs.timers.len(), 1, "the wait for a leader goes on");
+        assert_eq!(
+            cluster.node(N1).outputs.timers.len(),
+            1,
+            "the election timeout is not restarted"
+        );
     }
 }
 
-/// Question 5: a follower knows across a restart that it has voted, because the vote is on its
-/// disk before the answer leaves.
+/// FAQ: a follower keeps its vote across a restart, because the vote is durable before the reply leaves.
 #[test]
 fn vote_survives_a_restart() {
     let mut cluster = Cluster::from_disks(vec![(config(N1, 3), Saved::default())]);
     let request = Message::RequestVote(RequestVote { term: Term(1), last: at(0, 0) });
     cluster.node(N1).is_disk_hung = true;
-    assert_eq!(cluster.replies(N2, N1, request.clone()), [], "the disk is slow: so is the answer");
+    assert_eq!(cluster.replies(N2, N1, request.clone()), [], "the reply waits for the disk");
     cluster.restart(N1);
     let yes = Message::Vote(Vote { term: Term(1), granted: true });
     let no = Message::Vote(Vote { term: Term(1), granted: false });
-    assert_eq!(cluster.replies(N3, N1, request.clone()), [yes], "the first vote was never given");
+    assert_eq!(cluster.replies(N3, N1, request.clone()), [yes], "the first vote has never left");
     cluster.restart(N1);
-    assert_eq!(cluster.replies(N2, N1, request), [no], "the second one was");
+    assert_eq!(cluster.replies(N2, N1, request), [no], "the second vote has");
 }
 
 /// §5.2: "If the leader's term is at least as large as the candidate's current term, then the
@@ -216,7 +219,7 @@ fn candidate_steps_down_for_the_leader_of_its_term() {
     assert!(notes.iter().any(is_step_down));
 }
 
-/// §5.2: one vote a term, even after a message of that term's leader.
+/// §5.2: one vote a term, also after a message of the leader of that term.
 #[test]
 fn message_of_the_leader_does_not_reset_the_vote() {
     let disk = saved(5, Some(N2), &[1]);
@@ -230,15 +233,14 @@ fn message_of_the_leader_does_not_reset_the_vote() {
     assert_eq!(cluster.node(N1).disk, disk);
 }
 
-/// Question 6: a split vote elects no node; another draw of the timeout lets one go first in the next
-/// term, and it wins.
+/// FAQ: a split vote elects no node. In the next term one node times out first and wins.
 #[test]
 fn split_vote_is_resolved_in_the_next_term() {
     let mut cluster = Cluster::with(4, plain);
     cluster.timeout(N1, Timer::Election);
     cluster.timeout(N2, Timer::Election);
-    let favourite = |to: NodeId| if to == N3 { N1 } else { N2 };
-    cluster.wire.make_contiguous().sort_by_key(|f| f.from != favourite(f.to));
+    let first = |to: NodeId| if to == N3 { N1 } else { N2 };
+    cluster.wire.make_contiguous().sort_by_key(|f| f.from != first(f.to));
     cluster.deliver();
     assert!(cluster.ids().iter().all(|id| !cluster.leads(*id)), "two votes each");
     assert_eq!((cluster.term(N1), cluster.term(N2)), (1, 1));
@@ -246,27 +248,27 @@ fn split_vote_is_resolved_in_the_next_term() {
     assert_eq!(cluster.term(N1), 2);
 }
 
-/// Thesis §4.2.3: a voter protects a leader that it received a message from within the shortest election
-/// timeout, and not longer.
+/// Thesis §4.2.3: a voter protects its leader for the shortest election timeout after the leader's latest
+/// message, and no longer.
 #[test]
 fn voter_protects_its_leader_for_the_shortest_timeout() {
-    for (ms, answered) in [(0, false), (149, false), (150, true)] {
+    for (ms, granted) in [(0, false), (149, false), (150, true)] {
         let mut cluster = Cluster::new(3);
         cluster.elect(N1);
         cluster.advance(ms);
         let request = Message::RequestVote(RequestVote { term: Term(9), last: at(9, 8) });
-        assert_eq!(!cluster.replies(N3, N2, request).is_empty(), answered, "after {ms} ms");
-        assert_eq!(cluster.term(N2), if answered { 9 } else { 1 });
+        assert_eq!(!cluster.replies(N3, N2, request).is_empty(), granted, "after {ms} ms");
+        assert_eq!(cluster.term(N2), if granted { 9 } else { 1 });
         let pre_vote = Message::PreVote(PreVote { next_term: Term(10), last: at(9, 8) });
         let reply = cluster.replies(N3, N2, pre_vote);
-        let granted =
+        let is_pre_vote =
             matches!(reply[..], [Message::PreVoteReply(PreVoteReply { granted: true, .. })]);
-        assert_eq!(granted, answered, "after {ms} ms");
+        assert_eq!(is_pre_vote, granted, "after {ms} ms");
     }
 }
 
-/// Question 4: a node that is cut off pre-campaigns again and again; its term does not grow, and when it
-/// comes back it disturbs no leader.
+/// FAQ: the term of a partitioned node does not grow although it pre-campaigns again and again, and it does
+/// not depose the leader when it rejoins.
 #[test]
 fn rejoining_follower_does_not_depose_the_leader() {
     let mut cluster = Cluster::new(3);
@@ -279,7 +281,7 @@ fn rejoining_follower_does_not_depose_the_leader() {
         cluster.timeout(N3, Timer::Election);
         cluster.deliver();
     }
-    assert_eq!(cluster.term(N3), 1, "pre-vote");
+    assert_eq!(cluster.term(N3), 1, "pre-votes change no term");
     cluster.heal();
     cluster.timeout(N3, Timer::Election);
     cluster.heartbeat(N1);
@@ -321,11 +323,10 @@ fn leader_without_check_quorum_continues_without_a_quorum() {
     assert!(cluster.leads(N1));
     cluster.timeout(N2, Timer::Election);
     cluster.deliver();
-    assert!(cluster.leads(N2), "candidates are heard although a leader spoke just now");
+    assert!(cluster.leads(N2), "voters do not protect their leader without check-quorum");
 }
 
-/// A proposal between a step-down and the flush before it is refused, never placed: tickets get
-/// exactly one answer.
+/// A proposal that is not in the log when its leader steps down is refused and never placed.
 #[test]
 fn ticket_gets_exactly_one_reply_if_the_leader_steps_down_before_the_flush() {
     let mut cluster = Cluster::new(3);
@@ -347,16 +348,17 @@ fn lagging_node_restarts_its_election_timeout_and_a_leader_continues() {
         cluster.node(id).is_disk_hung = true;
         cluster.node(id).outputs.timers.clear();
         cluster.step(id, Input::Lagging);
-        let waits =
+        let restarts =
             |change: &&TimerChange<Timer>| matches!(change, TimerChange::Set(Timer::Election, _));
-        assert_eq!(cluster.node(id).outputs.timers.iter().filter(waits).count(), timers, "{id:?}");
+        let found = cluster.node(id).outputs.timers.iter().filter(restarts).count();
+        assert_eq!(found, timers, "{id:?}");
         assert!(cluster.wire.is_empty() && cluster.node(id).unsynced.is_empty());
     }
     assert!(cluster.leads(N1));
 }
 
-/// A stalled leader steps down at once, answers heartbeats, and does not campaign before its disk works
-/// again and the other nodes have had time for an election.
+/// A stalled leader steps down at once. It does not campaign before its disk works again and the other
+/// nodes have had time for an election. A node with a hung disk still replies to heartbeats.
 #[test]
 fn stalled_node_steps_down_and_does_not_campaign() {
     let mut cluster = Cluster::new(3);
@@ -371,11 +373,11 @@ fn stalled_node_steps_down_and_does_not_campaign() {
         cluster.wire.is_empty()
     };
     cluster.advance(1_000);
-    assert!(silent(&mut cluster), "the disk has not answered");
+    assert!(silent(&mut cluster), "its disk has completed no write");
     cluster.sync(N1);
     assert!(!silent(&mut cluster), "it may campaign again");
     cluster.step(N1, Input::Stalled);
-    assert!(silent(&mut cluster), "the disk has answered, but others go first");
+    assert!(silent(&mut cluster), "its disk works, but no election timeout has passed");
     cluster.elect(N2);
     cluster.node(N3).is_disk_hung = true;
     let beat =
@@ -384,6 +386,6 @@ fn stalled_node_steps_down_and_does_not_campaign() {
     assert_eq!(
         answers,
         [Message::HeartbeatAck(HeartbeatAck { term: Term(2), round: 0 })],
-        "the claim waits, this does not"
+        "claims wait for the disk, and this is none"
     );
 }

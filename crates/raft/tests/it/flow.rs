@@ -1,4 +1,4 @@
-//! Flow control: what a leader sends over links that are slow, that drop, and that come back.
+//! Flow control over slow links, lossy links and links that recover.
 
 use crate::cluster::*;
 use std::collections::VecDeque;
@@ -9,7 +9,7 @@ use synod_raft::{
 };
 use synod_types::{Instant, Lane, NodeId, Slot, Term};
 
-/// Messages from `N1` to `N3` since the last call, which are not delivered.
+/// Removes the messages from `N1` to `N3` that are in flight, and returns them.
 fn to_n3(cluster: &mut Cluster) -> Vec<Message> {
     cluster.intercept(N1, N3)
 }
@@ -32,17 +32,17 @@ fn heartbeats_name_acknowledged_entries_only() {
         cluster.advance(50);
         cluster.timeout(N1, Timer::Heartbeat);
         for message in to_n3(&mut cluster) {
-            assert!(!is_append_with_entries(&message), "sent again: {}", message.describe());
+            assert!(!is_append_with_entries(&message), "retransmission: {}", message.describe());
             if message.lane() != Lane::Control {
                 continue;
             }
             let Message::Heartbeat(Heartbeat { prev, commit, .. }) = message else {
                 panic!("{message:?}")
             };
-            assert_eq!((prev, commit), (at(1, 1), Slot(1)), "what n3 has acknowledged");
-            let answers = cluster.replies(N1, N3, message);
-            assert_eq!(answers, [Message::HeartbeatAck(HeartbeatAck { term: Term(1), round: 0 })]);
-            cluster.inject(N3, N1, answers[0].clone());
+            assert_eq!((prev, commit), (at(1, 1), Slot(1)), "n3 has acknowledged the no-op only");
+            let replies = cluster.replies(N1, N3, message);
+            assert_eq!(replies, [Message::HeartbeatAck(HeartbeatAck { term: Term(1), round: 0 })]);
+            cluster.inject(N3, N1, replies[0].clone());
         }
         cluster.deliver();
     }
@@ -53,8 +53,8 @@ fn heartbeats_name_acknowledged_entries_only() {
     assert_eq!(cluster.commands(N3).len(), 5);
 }
 
-/// While acknowledgements are missing the leader probes, with back-off, and adds no entries to what may
-/// be queued.
+/// While acknowledgements are overdue the leader sends probes, with back-off, and adds no entries to the
+/// queue of the path.
 #[test]
 fn silent_peer_gets_probes_without_entries() {
     let mut cluster = Cluster::new(3);
@@ -76,15 +76,15 @@ fn silent_peer_gets_probes_without_entries() {
         cluster.deliver();
     }
     assert!((4..8).contains(&probes), "{probes} probes in 2 s");
-    // It returns. The answer to the next probe shows what it lacks.
+    // The peer returns. Its reply to the next probe shows which entries it lacks.
     cluster.heartbeat(N1);
     cluster.heartbeat(N1);
     assert_eq!(cluster.commands(N3).len(), 21);
 }
 
-/// Puts `N3` into a state in which the leader searches for the place where the logs meet, for the
-/// first time in this term; each append has one command. Returns the appends that are still in
-/// flight, and the one search.
+/// Returns a cluster whose leader searches for the last common entry with `N3`, for the first time in this
+/// term. Each append has one command. Also returns the appends that are still in flight, and the append of
+/// the search.
 fn searching() -> (Cluster, Vec<Message>, Message) {
     let limits = Limits { append_bytes: 1, ..Limits::default() };
     let mut cluster = Cluster::with_limits(3, &limits);
@@ -94,7 +94,7 @@ fn searching() -> (Cluster, Vec<Message>, Message) {
     }
     let mut appends = to_n3(&mut cluster);
     cluster.deliver();
-    // The first is lost, and the others conflict one by one.
+    // The first append is lost, so each later one conflicts.
     appends.remove(0);
     let answers = cluster.replies(N1, N3, appends.remove(0));
     let [Message::AppendConflict(AppendConflict { probe: 0, at: Slot(2), .. })] = &answers[..]
@@ -110,7 +110,7 @@ fn searching() -> (Cluster, Vec<Message>, Message) {
     (cluster, appends, search[0].clone())
 }
 
-/// Every append after a hole conflicts. Only the first of these answers has an effect.
+/// Every append after a lost one conflicts. Only the first of these replies has an effect.
 #[test]
 fn further_conflicts_of_one_lost_append_cause_no_retransmission() {
     let (mut cluster, appends, search) = searching();
@@ -121,23 +121,24 @@ fn further_conflicts_of_one_lost_append_cause_no_retransmission() {
             matches!(answers[..], [Message::AppendConflict(AppendConflict { probe: 0, .. })]),
             "{answers:?}"
         );
-        assert_eq!(cluster.replies(N3, N1, answers[0].clone()), [], "a settled question");
+        assert_eq!(cluster.replies(N3, N1, answers[0].clone()), [], "of an earlier search");
         conflicts.extend(answers);
     }
-    // The logs meet, and new appends carry what follows: these conflicts are not about them.
+    // The search ends, and new appends carry the other entries: the earlier conflicts are not replies to
+    // them.
     cluster.inject(N1, N3, search);
-    assert!(cluster.deliver_one(), "the answer to the search");
+    assert!(cluster.deliver_one(), "the reply to the search");
     let appends = to_n3(&mut cluster);
     assert_eq!(appends.iter().filter(|it| is_append_with_entries(it)).count(), 3, "{appends:?}");
     for conflict in conflicts {
-        assert_eq!(cluster.replies(N3, N1, conflict), [], "an earlier search");
+        assert_eq!(cluster.replies(N3, N1, conflict), [], "of an earlier search");
     }
     appends.into_iter().for_each(|append| cluster.inject(N1, N3, append));
     cluster.deliver();
     assert_eq!(cluster.commands(N3).len(), 4);
 }
 
-/// A late acknowledgement of an earlier append is true, but does not answer the probe.
+/// A late acknowledgement of an earlier append is true, but is no reply to the search.
 #[test]
 fn only_the_reply_to_the_latest_search_ends_it() {
     let (mut cluster, _, _) = searching();
@@ -147,23 +148,23 @@ fn only_the_reply_to_the_latest_search_ends_it() {
         Message::AppendAck(AppendAck { term: Term(1), probe, matched: Slot(matched) })
     };
     cluster.inject(N3, N1, ack(0, 2));
-    assert_eq!(to_n3(&mut cluster), [], "an earlier append's answer");
-    assert_eq!(cluster.status(N1).progress[2], (N3, Slot(2)), "and true all the same");
+    assert_eq!(to_n3(&mut cluster), [], "the reply to an earlier append ends no search");
+    assert_eq!(cluster.status(N1).progress[2], (N3, Slot(2)), "but it is true");
     cluster.inject(N3, N1, ack(1, 2));
     let more = to_n3(&mut cluster);
     assert!(more.iter().any(is_append_with_entries), "{more:?}");
 }
 
-/// Links as the transport makes them: the lane of appends has a rate and a bound, the control lane
-/// overtakes it, and both take `delay`.
+/// Links like those of the transport: the lane of appends has a rate and a bound, the control lane
+/// overtakes it, and both have a delay of `delay`.
 struct Links {
     rate: u64,
     delay: Duration,
     lanes: Vec<Link>,
-    /// Bytes of entries that were sent.
+    /// Bytes of appends that were sent.
     sent: usize,
     most_queued: usize,
-    /// Without a connection, where only the newest frames of each lane are kept.
+    /// Node without a connection: only the newest frames of each lane to it are kept.
     offline: Option<NodeId>,
     next_beat: Instant,
 }
@@ -183,7 +184,7 @@ impl Links {
         Self { rate, delay, lanes, sent: 0, most_queued: 0, offline: None, next_beat }
     }
 
-    /// Ends the connection of `node`: what was in flight is lost.
+    /// Cuts the connections of `node`: messages in flight are lost.
     fn cut(&mut self, node: NodeId) {
         self.offline = Some(node);
         for link in &mut self.lanes {
@@ -193,8 +194,8 @@ impl Links {
         }
     }
 
-    /// Takes the messages off the cluster's wire.
-    fn take(&mut self, cluster: &mut Cluster) {
+    /// Moves the messages from the cluster's wire to the links.
+    fn collect(&mut self, cluster: &mut Cluster) {
         for flight in std::mem::take(&mut cluster.wire) {
             let way = (flight.from, flight.to, flight.message.lane());
             let bytes = match &flight.message {
@@ -235,7 +236,7 @@ impl Links {
             self.next_beat = cluster.now;
         }
         loop {
-            self.take(cluster);
+            self.collect(cluster);
             let offline = self.offline;
             let online = self
                 .lanes
@@ -264,7 +265,7 @@ impl Links {
 
 const BYTES: usize = 25_000;
 
-/// One command of 25 KB a ticket, `rate` of them a second, over `seconds`.
+/// Proposes `rate` commands of 25 KB a second, for `seconds`.
 fn load(cluster: &mut Cluster, links: &mut Links, rate: u64, seconds: u64, ticket: &mut u64) {
     let command = "x".repeat(BYTES);
     for _ in 0..rate * seconds {
@@ -275,8 +276,8 @@ fn load(cluster: &mut Cluster, links: &mut Links, rate: u64, seconds: u64, ticke
     }
 }
 
-/// 25 Mbit/s to each follower, 1 MB/s of writes, and one burst of 10 MB: every entry is sent once
-/// to each follower, the lane never overflows, and after the burst commits keep up again.
+/// With 25 Mbit/s to each follower, 1 MB/s of writes and one burst of 10 MB, every entry is sent once to
+/// each follower, the lane never overflows, and after the burst commits keep up again.
 #[test]
 fn burst_over_a_slow_link_sends_each_entry_once() {
     let mut cluster = Cluster::new(3);
@@ -299,10 +300,10 @@ fn burst_over_a_slow_link_sends_each_entry_once() {
     assert!(cluster.node(N1).outputs.refused.is_empty());
 }
 
-/// A follower that was away under load receives entries as fast as its link allows. Beside what it lacks
-/// only what was queued when it left is sent again, at most a window.
+/// A follower that was offline under load receives entries as fast as its link allows. The leader
+/// retransmits at most a window: the entries that were queued when the connection was cut.
 #[test]
-fn follower_that_was_away_under_load_catches_up() {
+fn follower_that_was_offline_under_load_catches_up() {
     let mut cluster = Cluster::new(3);
     let mut links = Links::new(3_125_000, Duration::from_millis(1));
     cluster.elect(N1);
@@ -320,8 +321,8 @@ fn follower_that_was_away_under_load_catches_up() {
     assert!(links.sent < needed + Limits::default().inflight_bytes, "{} of {needed}", links.sent);
 }
 
-/// With 60 ms of round trip, after far less in the election, the window grows to what a fast link
-/// takes.
+/// With a round trip of 60 ms, after a far shorter one in the election, the window grows to the capacity of
+/// a fast link.
 #[test]
 fn long_round_trip_does_not_limit_a_fast_link() {
     let mut cluster = Cluster::new(3);

@@ -50,33 +50,33 @@ fn new_leader_commits_a_no_op_at_once() {
     }
 }
 
-/// §5.3, fig. 2 "AppendEntries RPC" 2 to 4: the entry before must be there, wherever in the log;
-/// equal entries stay, the first that differs is cut with all after it. The follower holds terms 1 1 2 2
-/// in term 3; the leader's is 3.
+/// §5.3, fig. 2 "AppendEntries RPC" 2 to 4: the log must hold the previous entry, at any place. Equal
+/// entries stay, and the first that differs is cut with all after it. The follower holds entries of terms
+/// 1 1 2 2 and is in term 3, as its leader is.
 #[test]
 fn append_needs_its_previous_entry_and_cuts_only_entries_that_differ() {
     let held = [1, 1, 2, 2];
-    type Answer = Result<u64, (u64, u64)>;
-    let cases: [(_, _, Answer, Vec<u64>); 11] = [
+    type Reply = Result<u64, (u64, u64)>;
+    let cases: [(_, _, Reply, Vec<u64>); 11] = [
         // (prev, run, acknowledged or hint, terms afterwards)
         (at(4, 2), run(5, 3, &["x"]), Ok(5), vec![1, 1, 2, 2, 3]),
         (at(4, 2), run(5, 2, &["x", "y"]), Ok(6), vec![1, 1, 2, 2, 2, 2]),
-        // Missing: the end of what is held.
+        // The previous entry is missing: the hint is the end of the log.
         (at(5, 3), run(6, 3, &["x"]), Err((4, 2)), held.to_vec()),
         (at(9, 2), run(10, 3, &["x"]), Err((4, 2)), held.to_vec()),
-        // Another term there: back to what is not above it.
+        // It has another term: the hint is the last entry whose term is not above it.
         (at(4, 3), run(5, 3, &["x"]), Err((4, 2)), held.to_vec()),
         (at(4, 1), run(5, 3, &["x"]), Err((2, 1)), held.to_vec()),
-        // Equal already: nothing is written, nothing is cut.
+        // The log holds the entries: no write and no cut.
         (at(2, 1), run(3, 2, &["3@2"]), Ok(3), held.to_vec()),
         (at(0, 0), run(1, 1, &["1@1", "2@1"]), Ok(2), held.to_vec()),
-        // Equal and then new.
+        // Held entries and then a new one.
         (at(2, 1), run(3, 2, &["3@2", "4@2", "x"]), Ok(5), vec![1, 1, 2, 2, 2]),
-        // Different: that and all after it are cut.
+        // A different entry: the log is cut from there.
         (at(2, 1), run(3, 3, &["x"]), Ok(3), vec![1, 1, 3]),
         (at(0, 0), run(1, 3, &["x"]), Ok(1), vec![3]),
     ];
-    for (prev, run, answer, expected) in cases {
+    for (prev, run, reply, expected) in cases {
         let mut cluster = Cluster::from_disks(vec![(config(N1, 3), saved(3, None, &held))]);
         let case = format!("prev {prev}, {run:?}");
         let append = Message::Append(Append {
@@ -89,7 +89,7 @@ fn append_needs_its_previous_entry_and_cuts_only_entries_that_differ() {
         });
         let answers = cluster.replies(N2, N1, append);
         let term = Term(3);
-        let wanted = match answer {
+        let wanted = match reply {
             Ok(matched) => Message::AppendAck(AppendAck { term, probe: 0, matched: Slot(matched) }),
             Err((slot, stamp)) => Message::AppendConflict(AppendConflict {
                 term,
@@ -101,12 +101,13 @@ fn append_needs_its_previous_entry_and_cuts_only_entries_that_differ() {
         assert_eq!(answers, [wanted], "{case}");
         assert_eq!(terms(&cluster.node(N1).disk.log), expected, "{case}");
         let cut = |note: &ProtocolEvent| matches!(note, ProtocolEvent::Truncated { .. });
-        let lost = !expected.starts_with(&held);
-        assert_eq!(cluster.node(N1).outputs.notes.iter().any(cut), lost, "{case}");
+        let is_cut = !expected.starts_with(&held);
+        assert_eq!(cluster.node(N1).outputs.notes.iter().any(cut), is_cut, "{case}");
     }
 }
 
-/// Fig. 7: six followers that the leader of term 8 may find. All end with its log.
+/// Fig. 7: the logs of six followers that the leader of term 8 may find. All of them end equal to the
+/// leader's.
 #[test]
 fn figure_7_every_follower_converges() {
     let leader = [1, 1, 1, 4, 4, 5, 5, 6, 6, 6];
@@ -136,7 +137,7 @@ fn figure_7_every_follower_converges() {
 }
 
 /// §5.3: "the protocol can be optimized to reduce the number of rejected AppendEntries RPCs": a
-/// divergent tail costs a round trip a term at most, not one an entry.
+/// divergent tail costs at most a round trip for each term, not for each entry.
 #[test]
 fn divergent_tail_costs_one_conflict_for_each_term() {
     let tail = |term: u64| {
@@ -201,32 +202,32 @@ fn figure_8_only_own_entries_commit_by_counting() {
         );
         cluster.inject(id, N1, answers[0].clone());
     }
-    assert_eq!(cluster.commit_index(N1), 0, "on three of five, and not committed");
-    // (d): node 5 may still win and overwrite it.
-    let mut unlucky = cluster;
-    unlucky.cut.clear();
-    unlucky.wire.clear();
-    unlucky.restart(N1);
-    unlucky.advance(1_000);
-    unlucky.elect(N5);
-    assert_eq!(terms(&unlucky.node(N3).disk.log)[..2], [1, 3]);
-    // (e): once its own entry is on a majority, both are committed for good.
-    let mut lucky = start();
-    lucky.deliver();
-    lucky.heartbeat(N1);
-    lucky.heartbeat(N1);
-    assert_eq!(lucky.commit_index(N1), 3);
+    assert_eq!(cluster.commit_index(N1), 0, "on three of five nodes, but not committed");
+    // (d): node 5 may still be elected and overwrite it.
+    let mut overwritten = cluster;
+    overwritten.cut.clear();
+    overwritten.wire.clear();
+    overwritten.restart(N1);
+    overwritten.advance(1_000);
+    overwritten.elect(N5);
+    assert_eq!(terms(&overwritten.node(N3).disk.log)[..2], [1, 3]);
+    // (e): once an entry of its own term is on a majority, both are committed.
+    let mut committed = start();
+    committed.deliver();
+    committed.heartbeat(N1);
+    committed.heartbeat(N1);
+    assert_eq!(committed.commit_index(N1), 3);
 }
 
-/// Fig. 2 "AppendEntries RPC" 5: the commit index is the lower of the leader's and of the last
-/// entry that is known to be the leader's, not the end of the follower's log.
+/// Fig. 2 "AppendEntries RPC" 5: the commit index is the lower of the leader's commit index and the last
+/// verified entry, which is not the end of the follower's log.
 #[test]
 fn follower_commits_only_verified_entries() {
     let disk = saved(3, None, &[1, 1, 2, 2]);
     let mut cluster = Cluster::from_disks(vec![(config(N1, 3), disk)]);
     let term = Term(3);
     cluster.inject(N2, N1, Message::Commit(Commit { term, commit: Slot(4) }));
-    assert_eq!(cluster.commit_index(N1), 0, "nothing is verified");
+    assert_eq!(cluster.commit_index(N1), 0, "no entry is verified");
     let prev = at(2, 1);
     cluster.inject(N2, N1, Message::Heartbeat(Heartbeat { term, prev, commit: Slot(4), round: 0 }));
     assert_eq!(cluster.commit_index(N1), 2, "slots 3 and 4 may be an older leader's");
@@ -239,8 +240,8 @@ fn follower_commits_only_verified_entries() {
         digest: HistoryDigest::UNKNOWN,
     });
     cluster.inject(N2, N1, append);
-    assert_eq!(cluster.commit_index(N1), 3, "the notice of slot 4 was remembered");
-    // A new leader's commit index counts only up to what was verified.
+    assert_eq!(cluster.commit_index(N1), 3, "the commit index 4 is kept");
+    // A new leader's commit index counts only up to the entries that it verified.
     cluster.inject(N3, N1, Message::Commit(Commit { term: Term(4), commit: Slot(3) }));
     let append = Message::Append(Append {
         term: Term(4),
@@ -276,8 +277,8 @@ fn late_append_does_not_cut_acknowledged_entries() {
     assert_eq!(cluster.node(N1).disk, before);
 }
 
-/// A leader never rewrites what it sent (§5.3, Leader Append-Only): an append that would make its
-/// own earlier one void is not its own, and what was acknowledged stays.
+/// A leader never overwrites entries that it sent (§5.3, Leader Append-Only). If an append contradicts an
+/// earlier one of the same term, it is ignored, and acknowledged entries stay.
 #[test]
 fn append_that_contradicts_an_earlier_one_of_its_leader_is_ignored() {
     let mut cluster = Cluster::from_disks(vec![(config(N1, 3), saved(3, None, &[1, 1]))]);
@@ -297,8 +298,7 @@ fn append_that_contradicts_an_earlier_one_of_its_leader_is_ignored() {
     assert_eq!(cluster.node(N1).disk, before);
 }
 
-/// Question 2: heartbeats carry no log. What was lost is found by the probe that follows one, and
-/// only what is missing is sent.
+/// FAQ: heartbeats carry no entries. A probe detects lost entries, and only these are sent again.
 #[test]
 fn lost_append_is_detected_by_a_probe() {
     let mut cluster = Cluster::new(3);
@@ -314,10 +314,10 @@ fn lost_append_is_detected_by_a_probe() {
     cluster.timeout(N1, Timer::Heartbeat);
     let beat =
         Message::Heartbeat(Heartbeat { term: Term(1), prev: at(2, 1), commit: Slot(2), round: 0 });
-    assert_eq!(cluster.intercept(N1, N3), [beat], "when all is well, that is all");
+    assert_eq!(cluster.intercept(N1, N3), [beat], "no probe, since no acknowledgement is overdue");
 }
 
-/// §5.3: only an answer to an append shows what a follower holds.
+/// §5.3: only a reply to an append shows which entries a follower holds.
 #[test]
 fn heartbeat_reply_acknowledges_no_entries() {
     let mut cluster = Cluster::new(3);
@@ -351,7 +351,7 @@ fn loss_of_any_single_message_is_repaired() {
                 }
             }
             if !cluster.leads(N1) {
-                // The vote itself was lost: it campaigns again.
+                // The lost message was of the election: the node campaigns again.
                 cluster.advance(1_000);
                 cluster.timeout(N1, Timer::Election);
             } else if !proposed {
@@ -375,8 +375,8 @@ fn loss_of_any_single_message_is_repaired() {
     }
 }
 
-/// In-flight limits: the window closes by messages and opens with acknowledgements, and what was
-/// proposed meanwhile travels as one message.
+/// The window bounds the number of appends in flight. After an acknowledgement all entries that gathered
+/// meanwhile leave in one append.
 #[test]
 fn window_bounds_appends_in_flight() {
     let limits = Limits { inflight_messages: 2, ..Limits::default() };
@@ -394,10 +394,10 @@ fn window_bounds_appends_in_flight() {
     cluster.inject(N2, N1, acks[0].clone());
     let more = cluster.intercept(N1, N2);
     let Some(Message::Append(Append { run, .. })) = more.first() else { panic!("{more:?}") };
-    assert_eq!((run.first, run.values.len()), (Slot(4), 8), "all that had gathered");
+    assert_eq!((run.first, run.values.len()), (Slot(4), 8), "all entries that had gathered");
 }
 
-/// The window closes by bytes of frames, too, and a run longer than one append is cut.
+/// The window bounds the bytes of frames in flight, and a run longer than one append is cut.
 #[test]
 fn window_bounds_bytes_in_flight() {
     let limits =
@@ -503,8 +503,8 @@ fn proposal_beyond_the_uncommitted_bytes_is_refused_as_busy() {
     assert_eq!(cluster.commands(N1).len(), 100);
 }
 
-/// Questions 1 and 11: A and B are cut off from C, D and E, and clients write to both sides. The minority
-/// answers no client, and its entry is cut when the partition ends.
+/// FAQ: A and B are partitioned from C, D and E, and clients write to both sides. The minority
+/// commits no entry, and its entries are cut after the partition heals.
 #[test]
 fn partition_of_five_loses_nothing_that_was_chosen() {
     let mut cluster = Cluster::new(5);
@@ -515,12 +515,12 @@ fn partition_of_five_loses_nothing_that_was_chosen() {
     cluster.propose(N1, 2, "lost");
     cluster.deliver();
     assert_eq!(cluster.node(N1).outputs.placed.last(), Some(&(Ticket(2), Slot(3))));
-    assert_eq!(cluster.commands(N1), ["before"], "placed, never chosen: no success is sent");
+    assert_eq!(cluster.commands(N1), ["before"], "placed, but not chosen");
     cluster.elect(N3);
     cluster.propose(N3, 3, "kept");
     cluster.deliver();
     cluster.timeout(N1, Timer::Heartbeat);
-    assert!(!cluster.leads(N1), "the lone side's leader has noticed by now");
+    assert!(!cluster.leads(N1), "the leader of the minority has stepped down");
     cluster.heal();
     cluster.heartbeat(N3);
     cluster.heartbeat(N3);

@@ -49,20 +49,20 @@ fn peer_that_needs_compacted_entries_gets_a_snapshot() {
         cluster.heartbeat(N1);
     }
     assert_eq!(cluster.node(N1).outputs.snapshots.first(), Some(&N3));
-    let asked = cluster.node(N1).outputs.snapshots.len();
+    let requested = cluster.node(N1).outputs.snapshots.len();
     cluster.heartbeat(N1);
-    assert_eq!(cluster.node(N1).outputs.snapshots.len(), asked + 1, "said at every heartbeat");
+    assert_eq!(cluster.node(N1).outputs.snapshots.len(), requested + 1, "with each heartbeat");
     let base = cluster.core(N1).base_at(Slot(4)).unwrap();
     cluster.step(N3, Input::Installed { base });
     let ack = Message::AppendAck(AppendAck { term: Term(1), probe: 0, matched: Slot(4) });
-    assert_eq!(cluster.wire.back().unwrap().message, ack, "it says so at once");
+    assert_eq!(cluster.wire.back().unwrap().message, ack, "acknowledged at once");
     cluster.deliver();
     cluster.heartbeat(N1);
     assert_eq!(cluster.commit_index(N3), 6);
     assert_eq!(terms(&cluster.node(N3).disk.log), [1, 1], "only the entries after the snapshot");
-    let asked = cluster.node(N1).outputs.snapshots.len();
+    let requested = cluster.node(N1).outputs.snapshots.len();
     cluster.heartbeat(N1);
-    assert_eq!(cluster.node(N1).outputs.snapshots.len(), asked, "and no more");
+    assert_eq!(cluster.node(N1).outputs.snapshots.len(), requested, "no longer needed");
 }
 
 /// §7: "If instead the follower receives a snapshot that describes a prefix of its log, then log
@@ -82,8 +82,7 @@ fn snapshot_keeps_only_a_suffix_that_matches_it() {
     }
 }
 
-/// A snapshot that replaces the log takes back what was verified of it, and what was about to be
-/// acknowledged.
+/// A snapshot that replaces the log lowers the verified slot and the pending acknowledgement.
 #[test]
 fn snapshot_of_another_history_resets_the_verified_slot() {
     let mut cluster = Cluster::from_disks(vec![(config(N1, 3), saved(3, None, &[1, 1, 2, 2]))]);
@@ -97,8 +96,8 @@ fn snapshot_of_another_history_resets_the_verified_slot() {
     assert_eq!(cluster.commit_index(N1), 2);
 }
 
-/// A follower with a stale tail installs a snapshot of its own first entries. The leader continues
-/// after the snapshot, with an entry that the follower holds; it proves nothing of the tail.
+/// A follower with a stale tail installs a snapshot of its own first entries. The leader continues after
+/// the snapshot, with an entry that the follower holds. That append does not verify the tail.
 #[test]
 fn append_after_a_snapshot_does_not_verify_a_stale_tail() {
     let mut cluster = Cluster::from_disks(vec![
@@ -128,7 +127,8 @@ fn append_after_a_snapshot_does_not_verify_a_stale_tail() {
     assert_eq!(cluster.commit_index(N2), 3, "slots 4 and 5 are stale");
 }
 
-/// A snapshot of a later term brings the term along: no log holds a term above its node's.
+/// A snapshot of a later term raises the node's term: no log holds an entry of a later term than its
+/// node's.
 #[test]
 fn snapshot_of_a_later_term_raises_the_term() {
     let mut cluster = Cluster::new(3);
@@ -164,14 +164,14 @@ fn snapshot_sets_the_members() {
     let base = Base { members: Some(members.clone()), ..base(5, 1) };
     cluster.step(N1, Input::Installed { base });
     cluster.timeout(N1, synod_raft::Timer::Election);
-    assert!(cluster.wire.is_empty(), "it is no voter any more");
+    assert!(cluster.wire.is_empty(), "it is no longer a voter");
     cluster.restart(N1);
     cluster.timeout(N1, synod_raft::Timer::Election);
     assert!(cluster.wire.is_empty(), "nor after a restart");
 }
 
-/// What lies at or below the base is chosen, so it matches every leader's log by definition. An
-/// append that contradicts the base is rejected.
+/// Entries at or below the base are chosen, so they match every leader's log. An append that contradicts
+/// the base is ignored.
 #[test]
 fn entries_at_or_below_the_base_match_every_append() {
     let mut disk = saved(3, None, &[1, 1, 2, 2]);
@@ -202,8 +202,8 @@ fn entries_at_or_below_the_base_match_every_append() {
     }
 }
 
-/// The state machine may be ahead of the log's front: the suffix that agrees stays, any other
-/// goes, and the start writes the cut.
+/// After a crash the snapshot may be ahead of the log's base: a suffix that matches it stays, any other is
+/// cut, and the start writes the cut.
 #[test]
 fn recovery_cuts_entries_that_contradict_the_snapshot() {
     for (state, kept) in [(base(2, 1), vec![2, 2]), (base(2, 2), vec![]), (base(7, 3), vec![])] {
@@ -289,12 +289,12 @@ fn survivor_of_two_wiped_nodes_keeps_its_applied_entries() {
     assert_eq!(
         cluster.node(N1).disk.log,
         applied.log,
-        "not even the entries after the applied ones are cut"
+        "no entry is cut, not even those after the applied ones"
     );
     assert_eq!(cluster.commit_index(N1), 2);
     let contradicted = FatalError::Contradicted { slot: Slot(1), by: N3 };
     assert_eq!(cluster.node(N1).outputs.fatal, Some(contradicted), "it has stopped");
-    assert_eq!(cluster.node(N1).outputs.chosen, [], "none reported again");
+    assert_eq!(cluster.node(N1).outputs.chosen, [], "applied slots are not reported again");
 }
 
 proptest! {

@@ -8,7 +8,7 @@ use synod_raft::{
 };
 use synod_types::{ReadId, Slot, Term};
 
-/// One message of each kind that the rules of terms apply to, from node 2, in `term`.
+/// Returns one message of each kind that the rules of terms apply to, in `term`.
 fn one_of_each(term: u64) -> Vec<Message> {
     let (prev, commit) = (at(1, 1), Slot(0));
     let term = Term(term);
@@ -34,7 +34,7 @@ fn one_of_each(term: u64) -> Vec<Message> {
     ]
 }
 
-/// Node 1 of three in term 4, in each role. Its log holds one entry, or more as a leader.
+/// Returns node 1 of three in term 4, in each role. Its log holds one entry, or more as a leader.
 fn in_every_role() -> Vec<(&'static str, Cluster)> {
     let lone = || Cluster::from_disks(vec![(config(N1, 3), saved(4, Some(N3), &[1]))]);
     let earlier = || Cluster::from_disks(vec![(config(N1, 3), saved(3, None, &[1]))]);
@@ -90,12 +90,12 @@ fn live_leader_is_not_deposed_by_a_candidate() {
     let (_, mut leader) = in_every_role().pop().unwrap();
     let answers =
         leader.replies(N2, N1, Message::RequestVote(RequestVote { term: Term(9), last: at(9, 8) }));
-    assert_eq!(answers, [], "not even an answer");
+    assert_eq!(answers, [], "there is no reply");
     assert!(leader.leads(N1) && leader.term(N1) == 4);
 }
 
 /// "If a server receives a request with a stale term number, it rejects the request." Requests are
-/// answered with the present term, so that the sender steps down; stale answers are dropped.
+/// answered with the current term, so that the sender steps down. Stale replies are dropped.
 #[test]
 fn message_of_a_past_term_is_rejected_in_every_role() {
     for message in one_of_each(3) {
@@ -133,7 +133,7 @@ fn pre_vote_changes_no_term() {
     }
 }
 
-/// Question 3: no node assigns terms; each message carries its sender's, and the later one wins.
+/// FAQ: no node assigns terms. Each message carries its sender's, and the later term wins.
 #[test]
 fn terms_spread_with_any_message_and_survive_a_restart() {
     let mut cluster = Cluster::from_disks(vec![
@@ -145,12 +145,12 @@ fn terms_spread_with_any_message_and_survive_a_restart() {
     for id in cluster.ids() {
         assert_eq!(cluster.term(id), 8, "{id:?}");
         cluster.restart(id);
-        assert_eq!(cluster.term(id), 8, "{id:?} remembers");
+        assert_eq!(cluster.term(id), 8, "{id:?} after a restart");
     }
 }
 
-/// A node in a later term than its leader's rejects it; its answer makes the leader step down, and the
-/// next term is above both.
+/// A node in a later term than the leader's rejects the leader. Its reply makes the leader step down, and
+/// the next leader's term is higher than both.
 #[test]
 fn node_in_a_later_term_follows_the_next_leader() {
     let mut cluster = Cluster::from_disks(vec![

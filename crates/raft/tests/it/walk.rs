@@ -1,4 +1,4 @@
-//! Random walks of bare cores, with logs that are trimmed and snapshots that are installed.
+//! Random walks of cores without drivers, with compaction and installed snapshots.
 
 use synod_explore::{WalkStats, random_walks};
 use synod_raft::{Config, Limits, Raft};
@@ -30,7 +30,7 @@ fn config(seed: u64, id: NodeId, members: &Membership) -> Config {
 
 #[test]
 fn compaction_and_snapshots_break_no_promise() {
-    // The variable WALKS sets another number.
+    // The environment variable WALKS sets another number.
     let number = std::env::var("WALKS").map_or(80, |it| it.parse().unwrap());
     let total = random_walks::<Raft>(0..number, 4_000, members, config).unwrap();
     println!("{total:?}");

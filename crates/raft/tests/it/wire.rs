@@ -8,7 +8,7 @@ use synod_raft::{
 };
 use synod_types::{Lane, ReadId, Slot, Term};
 
-/// A message, its description, its bytes, its gate and its lane.
+/// Message, description, bytes, gate and lane.
 type Row = (Message, &'static str, &'static str, Gate, Lane);
 
 fn all() -> Vec<Row> {
@@ -175,7 +175,7 @@ fn bytes_of_the_hard_state_are_pinned() {
     }
 }
 
-/// Checks each claim against a disk that backs it, and against one that lacks just that.
+/// Checks each claim against a disk that backs it, and against disks that do not.
 #[test]
 fn claim_holds_only_if_the_disk_backs_it() {
     let term = Term(3);
@@ -210,7 +210,6 @@ fn claim_holds_only_if_the_disk_backs_it() {
     }
 }
 
-/// Terms never go back, and a term has one vote.
 #[test]
 fn term_never_decreases_and_no_vote_is_taken_back() {
     use synod_consensus::HardState as _;
