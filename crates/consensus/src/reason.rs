@@ -40,7 +40,7 @@ reasons! {
         StaleConflict => "it rejects acknowledged entries: it is late, or the sender lost its log",
         MissingAcknowledged => "this node's log lacks an entry that it acknowledged",
         Contradiction => "it contradicts a chosen value",
-        ChangedMind => "it contradicts a chosen value or an earlier message of its sender",
+        ContradictsEarlier => "it contradicts a chosen value or an earlier message of its sender",
         TwoValues => "it proposes two values under one ballot",
         NoSuchSlot => "its slot does not exist",
         ForeignSnapshot => "the snapshot contradicts a chosen value",

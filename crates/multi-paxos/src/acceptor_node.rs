@@ -63,7 +63,7 @@ impl MultiPaxos {
                 return fx.send(from, Message::Nack(Nack { ballot, promised }));
             }
             AcceptResult::Contradiction => {
-                let reason = IgnoreReason::ChangedMind;
+                let reason = IgnoreReason::ContradictsEarlier;
                 return ignore(from, reason, fx);
             }
             AcceptResult::Accepted(parts) => {

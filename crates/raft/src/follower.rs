@@ -157,7 +157,7 @@ impl FollowedLeader {
         // The base is chosen, so every later leader holds it under the same term (Raft §5.4.3).
         let covers_base = run.first <= base && base <= end;
         if covers_base && state.log.stamp_at(base) != Some(run.stamp) {
-            return Err(IgnoreReason::ChangedMind);
+            return Err(IgnoreReason::ContradictsEarlier);
         }
         // Equal entries are neither rewritten nor cut: otherwise an old append that arrives late would
         // remove acknowledged entries after it (Raft §5.5).
@@ -175,7 +175,7 @@ impl FollowedLeader {
         // existing entry and all that follow it" (fig. 2, AppendEntries RPC 3).
         if next <= state.log.last() {
             if next <= max(state.commit, self.verified) {
-                return Err(IgnoreReason::ChangedMind);
+                return Err(IgnoreReason::ContradictsEarlier);
             }
             fx.note(ProtocolEvent::Truncated { from: next });
             state.truncate_from(next, fx);
