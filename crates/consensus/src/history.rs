@@ -20,7 +20,7 @@ const COVERED: usize = 128;
 /// A digest has 28 bits: no more than four bytes as a varint.
 const BITS: u32 = 28;
 
-/// Digest of what is chosen through a slot. No-ops are equal in every history, so it is the digest of
+/// Digest of the chosen values through a slot. No-ops are equal in every history, so it is the digest of
 /// the last command and its slot.
 ///
 /// ```
@@ -60,7 +60,7 @@ impl HistoryDigest {
     /// Digest of a history without commands among the last slots.
     pub const NO_COMMAND: Self = Self(1);
 
-    /// Returns the digest of what `log` holds through a chosen slot.
+    /// Returns the digest of `log` through a chosen slot.
     #[must_use]
     pub fn of<S: Stamp>(log: &RunLog<S>, through: Slot) -> Self {
         Self::last_command(log, through).1
@@ -132,7 +132,7 @@ mod tests {
     /// Digest of "a" in slot 1.
     const PINNED: u32 = 136_900_651;
 
-    /// A log whose slots come after `base`; "" is a no-op.
+    /// Returns a log with these commands after `base`; "" is a no-op.
     fn log(base: u64, texts: &[&str]) -> RunLog<Term> {
         let mut log = RunLog::new(Slot(base), Term(1));
         for (first, text) in (base + 1..).map(Slot).zip(texts) {

@@ -61,7 +61,7 @@ pub enum FatalError {
         /// The slot after the last one that was reported before.
         next: Slot,
     },
-    /// The log's base would go back, or pass what was reported as chosen.
+    /// The log's base would go back, or pass the last chosen slot.
     #[error(
         "the log would be compacted through slot {through}, but it is compacted through slot \
          {base}, and chosen through slot {chosen}: nothing was written"
@@ -78,10 +78,10 @@ pub enum FatalError {
 
 /// Core with the fence between its disk and the network.
 ///
-/// [`input`](Self::input) steps the core; [`round`](Self::round) flushes it and lends what goes to
-/// the disk and to the network; [`written`](Self::written) reports what has become durable. A
-/// message whose gate is [`Gate::Durable`] comes out of a round only after `written` was called for
-/// the newest batch that the core had written when it sent the message. There is no other way out.
+/// [`input`](Self::input) steps the core; [`round`](Self::round) flushes it and lends writes for the
+/// disk and messages for the network; [`written`](Self::written) records that a batch is durable. A round
+/// lends a message whose gate is [`Gate::Durable`] only after `written` was called for the newest batch
+/// that the core had written when it sent the message. There is no other way out.
 ///
 /// Two hosts are equal, and hash the same, if all their later outputs are equal: numbers of batches
 /// count from the last durable one.
@@ -156,7 +156,7 @@ pub struct Round<'a, P: Protocol> {
 }
 
 impl<P: Protocol> Host<P> {
-    /// Recovers the core of node `me` from what its disk holds. The first input must be
+    /// Recovers the core of node `me` from its disk. The first input must be
     /// [`Input::Start`].
     ///
     /// # Errors
@@ -179,7 +179,7 @@ impl<P: Protocol> Host<P> {
             unwritten: VecDeque::new(),
             written: Seq(0),
             base,
-            // What is applied was chosen, and is on disk: a recovered core does not report it again.
+            // Applied slots were chosen, and are on disk: a recovered core does not report them again.
             chosen: floor,
             durable: floor,
             next_durable: floor,
@@ -261,7 +261,7 @@ impl<P: Protocol> Host<P> {
             // The disk stays at the last consistent batch, and peers count no claim of this round.
             self.outbox.writes.clear();
             self.ready.clear();
-            // The writes are dropped, so what the core reported as chosen may never become durable.
+            // The writes are dropped, so slots that this round chose may never become durable.
             self.next_durable = self.durable;
         }
         let is_written = !self.outbox.writes.is_empty();

@@ -1,4 +1,4 @@
-//! Flow control towards one peer: a window that adapts to what the path drains.
+//! Flow control towards one peer: a window that adapts to the capacity of the path.
 //!
 //! A sender must not queue more than the path to its peer takes within about a round trip: more data
 //! delays everything after it, and overflows a bounded queue in the end. The window therefore measures
@@ -194,7 +194,7 @@ impl SendWindow {
             // One late batch shows no standing queue yet, but that the path is nearly full.
             self.threshold = min(self.threshold, self.size);
         } else if in_flight > self.size / 2 {
-            // Only a window that was in use has shown that the path takes this much.
+            // Only a window that was in use has shown that the path has this capacity.
             self.grow(in_flight - self.bytes);
         }
         // A batch of this round trip is acknowledged, so the round trip has passed.
@@ -216,7 +216,7 @@ impl SendWindow {
             self.round_trip.restart(now, delay);
             self.threshold = self.limits.bytes;
         } else {
-            // What fits without a queue, and an eighth less: `lowest` may hold one itself.
+            // The size that fits without a queue, less an eighth: `lowest` may include a queue itself.
             let scaled = self.size as u128 * 7 / 8 * lowest.as_nanos() / delay.as_nanos();
             self.reduce(now, usize::try_from(scaled).unwrap_or(self.size));
         }

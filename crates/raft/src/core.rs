@@ -62,7 +62,7 @@ pub(crate) type Fx<'a> = Effects<'a, Raft>;
 pub struct Raft {
     pub(crate) state: State,
     pub(crate) role: Role,
-    /// Reads that wait for an answer of the leader that this node follows.
+    /// Pending reads of a follower, for which it requests a slot from its leader.
     pub(crate) reads: ReadRelay,
     pub(crate) repair: Repair,
 }

@@ -330,7 +330,7 @@ impl Replicator<'_> {
 
     /// Sends a heartbeat. It repeats the commit index as far as the peer is known to hold the log.
     fn heartbeat(&self, peer: NodeId, progress: &mut Progress, round: u64, fx: &mut Fx<'_>) {
-        // Every log holds slot 0, and what lies below our own base cannot be named.
+        // Before this node's base the term of a slot is not known. Slot 0 is in every log.
         let prev = self.state.position(progress.matched).unwrap_or_default();
         let commit = min(self.state.commit, prev.slot);
         progress.commit_sent = max(progress.commit_sent, commit);

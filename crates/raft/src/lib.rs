@@ -1,4 +1,4 @@
-//! Raft as a pure state machine: pre-vote, check-quorum, pipelined replication.
+//! Raft as a pure state machine: pre-vote, check-quorum, pipelined replication, linearizable reads.
 //!
 //! [`Raft`] implements [`Protocol`]: it handles one [`Input`] at a time and emits effects. It does no I/O,
 //! reads no clock and draws no random numbers, so the same core runs in a simulator, under a model
@@ -41,7 +41,7 @@
 //! Practice"); comments cite the sections. [`faq`] answers frequent questions.
 //! - **Roles own their state.** State that only a leader may have lives in the leader and is dropped
 //!   with it, so no state of one term leaks into the next. [`Raft`] lists the invariants.
-//! - **One batch a flush.** What was proposed since the last [`flush`](synod_consensus::Protocol::flush) becomes one
+//! - **One batch a flush.** All proposals since the last [`flush`](synod_consensus::Protocol::flush) become one
 //!   run of entries in one shared buffer: one write, one append to each follower, one
 //!   acknowledgement. Each step of that path costs by the run, not by the entry.
 //! - **Send first, count later.** Entries leave while the leader's own disk still writes (thesis

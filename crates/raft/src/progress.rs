@@ -156,7 +156,7 @@ impl Progress {
         if probe != self.probe || self.mode == Mode::Snapshot || at >= self.next {
             ConflictAction::Ignore
         } else if at <= self.matched {
-            // A follower keeps what it acknowledged until a leader of a later term cuts it.
+            // A follower keeps acknowledged entries until a leader of a later term cuts them.
             ConflictAction::ReportLoss
         } else {
             ConflictAction::SearchBack
