@@ -1,4 +1,4 @@
-//! The core: its inputs, and the dispatch of messages to the role that handles them.
+//! Raft core: its inputs, and the dispatch of messages to the role that handles them.
 
 use crate::recovery::Repair;
 use crate::role::Role;
@@ -79,7 +79,7 @@ pub struct HardState {
 
 impl synod_consensus::HardState for HardState {
     fn may_follow(&self, older: &Self) -> bool {
-        // "Latest term server has seen: increases monotonically" (fig. 2).
+        // The term of a server "increases monotonically" (fig. 2).
         match self.term.cmp(&older.term) {
             Ordering::Less => false,
             // One vote a term: it may be added, and never changed (Raft §5.2).
