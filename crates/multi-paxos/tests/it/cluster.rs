@@ -33,7 +33,7 @@ pub fn run(first: u64, stamp: Ballot, values: &[&str]) -> Run<Ballot> {
 
 fn checks() -> CoreChecks<MultiPaxos> {
     let invariants = MultiPaxos::check_invariants;
-    CoreChecks { invariants, size: value_bytes, ..CoreChecks::default() }
+    CoreChecks { invariants, size: value_bytes }
 }
 
 /// A new node of so many, started, without a cluster.
