@@ -1,4 +1,4 @@
-//! What the log is for: a deterministic state machine.
+//! The contract of a deterministic state machine, to which chosen commands are applied in order.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -68,11 +68,11 @@ impl StateView for BTreeMap<Bytes, Bytes> {
 /// An event of a state machine, for observers of its own node. Observers downcast it.
 pub type StateEvent = Arc<dyn Any + Send + Sync>;
 
-/// What a command leaves beside its reply.
+/// Results of a command beside its reply.
 #[derive(Clone, Debug, Default)]
 pub struct Output {
-    /// Changes of the stored form. A state machine that keeps its state in memory puts here all that
-    /// must survive a restart.
+    /// Changes of the stored form. A state machine that keeps its state in memory puts everything
+    /// here that must survive a restart.
     pub changes: Changes,
     /// Events, in order. They are not stored: a slot that is applied again after a restart gives its
     /// events again.

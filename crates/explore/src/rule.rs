@@ -23,8 +23,8 @@ pub enum Rule {
     AppliedUnchanged,
     /// A node's term, vote and promises never regress.
     HardStateMonotonic,
-    /// When a node sends a message, the claim that the message makes about the node's disk is true of the synced
-    /// disk (see [`Message::holds`](synod_consensus::Message::holds)).
+    /// The claim that a message makes about its sender's disk is true of the synced disk when the message is
+    /// sent (see [`Message::holds`](synod_consensus::Message::holds)).
     BackedMessages,
     /// A node reports chosen slots in order, without gaps.
     ChosenInOrder,

@@ -221,7 +221,7 @@ fn lost_rounds_are_repeated_with_the_heartbeats() {
     assert!(!repeated(&node.outputs.sent), "no read waits");
 }
 
-/// What matters is that it has promised no higher ballot.
+/// The only condition is that it has promised no higher ballot.
 #[test]
 fn acceptor_that_the_leader_has_not_reached_confirms() {
     let mut node = new_node(3, 3);
