@@ -2,11 +2,11 @@
 
 use synod_types::Ballot;
 
-/// One acceptor of one decree: the rules of "Paxos Made Simple" §2.2, and nothing else.
+/// Acceptor of one decree, by the rules of "Paxos Made Simple" §2.2.
 ///
-/// It decides and does not store. Its owner makes the new state durable before the answer
-/// leaves: the promise after [`prepare`](Self::prepare), promise and value together after
-/// [`accept`](Self::accept). After a restart it is [`restored`](Self::restored) from the disk.
+/// It does no I/O. The owner makes the new state durable before it sends the reply: the promise after
+/// [`prepare`](Self::prepare), promise and vote together after [`accept`](Self::accept). After a restart
+/// the acceptor is [`restored`](Self::restored) from the disk.
 ///
 /// ```
 /// use synod_basic_paxos::{Acceptor, Verdict};
@@ -16,7 +16,7 @@ use synod_types::Ballot;
 /// let mut acceptor = Acceptor::new();
 /// assert_eq!(acceptor.prepare(ballot(1, 1)), Verdict::Granted { changed: true });
 /// assert_eq!(acceptor.prepare(ballot(2, 2)), Verdict::Granted { changed: true });
-/// // The first proposer comes too late, and is rejected.
+/// // The first ballot is below the promise by now.
 /// assert_eq!(acceptor.accept(ballot(1, 1), "a"), Verdict::Rejected { promised: ballot(2, 2) });
 /// assert_eq!(acceptor.accept(ballot(2, 2), "b"), Verdict::Granted { changed: true });
 /// assert_eq!(acceptor.accepted(), Some(&(ballot(2, 2), "b")));
@@ -27,22 +27,22 @@ pub struct Acceptor<V> {
     accepted: Option<(Ballot, V)>,
 }
 
-/// An acceptor's answer to a request.
+/// Outcome of a request to an acceptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Granted. If `changed`, the acceptor's state is new and must be durable before the answer
-    /// leaves; else this is a repetition, and the disk has it already.
+    /// Granted.
     Granted {
-        /// The state is new and must be written.
+        /// True if the state is new: it must be durable before the reply is sent. False for a
+        /// retransmission, whose state is on disk already.
         changed: bool,
     },
-    /// Rejected, because a higher ballot was promised. The proposer should learn which one.
+    /// Rejected, because a higher ballot was promised.
     Rejected {
         /// The promised ballot.
         promised: Ballot,
     },
-    /// Rejected, because the same ballot came with another value before. A working proposer never does
-    /// that.
+    /// Rejected, because this ballot was accepted with another value before. A correct proposer sends
+    /// one value a ballot.
     Contradiction,
 }
 
@@ -59,10 +59,11 @@ impl<V> Acceptor<V> {
         Self { promised: Ballot::ZERO, accepted: None }
     }
 
-    /// Creates an acceptor with the promise and the vote of its disk. A vote is a promise, too: if
-    /// `accepted` is above `promised`, that is the promise.
+    /// Creates an acceptor from the promise and the vote on disk.
     #[must_use]
     pub fn restored(promised: Ballot, accepted: Option<(Ballot, V)>) -> Self {
+        // A vote is a promise, too, as `accept` makes it: a lower promise beside it would let this
+        // acceptor report, to a lower ballot, a vote that P2c (PMS §2.2) does not allow for.
         let voted = accepted.as_ref().map_or(Ballot::ZERO, |(ballot, _)| *ballot);
         Self { promised: promised.max(voted), accepted }
     }
@@ -73,21 +74,20 @@ impl<V> Acceptor<V> {
         self.promised
     }
 
-    /// Returns its last vote and the ballot of it. That need not be chosen.
+    /// Returns the last vote and its ballot. Its value need not be chosen.
     #[must_use]
     pub fn accepted(&self) -> Option<&(Ballot, V)> {
         self.accepted.as_ref()
     }
 
-    /// Phase 1: promises to grant nothing below `ballot`. If granted, answer with
-    /// [`accepted`](Self::accepted). Its own ballot again is a repetition, because ballots name
-    /// their proposer, and is answered again.
+    /// Handles phase 1: promises to grant nothing below `ballot`. If granted, the reply carries
+    /// [`accepted`](Self::accepted). The promised ballot itself is granted again.
     pub fn prepare(&mut self, ballot: Ballot) -> Verdict {
+        // P1a (PMS §2.2): compared with the promise, not with the ballot of the last vote.
         if ballot < self.promised {
             return Verdict::Rejected { promised: self.promised };
         }
-        // P1a (PMS §2.2): compared with the promise, not with the last vote. An equal ballot can only
-        // come from the same proposer again.
+        // Ballots name their proposer, so an equal one is a retransmission: its first reply may be lost.
         let changed = ballot > self.promised;
         self.promised = ballot;
         Verdict::Granted { changed }
@@ -95,16 +95,18 @@ impl<V> Acceptor<V> {
 }
 
 impl<V: PartialEq> Acceptor<V> {
-    /// Phase 2: votes for `value`, unless a higher ballot was promised. An acceptor that never saw
-    /// the ballot's phase 1 votes all the same, and the vote raises its promise: else it could
-    /// promise, and report, an older ballot afterwards.
+    /// Handles phase 2: votes for `value`, unless a higher ballot was promised. The vote raises the
+    /// promise to its ballot.
     pub fn accept(&mut self, ballot: Ballot, value: V) -> Verdict {
+        // Not `!=`: an acceptor that missed the Prepare votes, too. P1a (PMS §2.2) only rules out
+        // ballots below the promise.
         if ballot < self.promised {
             return Verdict::Rejected { promised: self.promised };
         }
         if let Some((voted, held)) = &self.accepted
             && *voted == ballot
         {
+            // A retransmission. Two values under one ballot could both reach a quorum.
             let same = *held == value;
             return if same { Verdict::Granted { changed: false } } else { Verdict::Contradiction };
         }
@@ -112,6 +114,8 @@ impl<V: PartialEq> Acceptor<V> {
             self.accepted.as_ref().is_none_or(|(voted, _)| *voted < ballot),
             "votes rise"
         );
+        // Without the raised promise this acceptor could later promise a ballot below its vote, and its
+        // report would break P2c, which is about votes below the promised ballot.
         self.promised = ballot;
         self.accepted = Some((ballot, value));
         Verdict::Granted { changed: true }

@@ -1,4 +1,4 @@
-//! The acceptor's side of a core: one acceptor for each open slot.
+//! Acceptor side of a core: one acceptor for each open slot.
 
 use crate::acceptor::Verdict;
 use crate::context::Context;
@@ -8,33 +8,35 @@ use synod_consensus::{IgnoreReason, ProtocolEvent};
 use synod_types::NodeId;
 
 impl<P: Paxos> Context<'_, '_, P> {
-    /// Phase 1b (PMS §2.2) in an open slot.
+    /// Handles phase 1b (PMS §2.2) in an open slot.
     pub(crate) fn on_prepare(&mut self, from: NodeId, prepare: &Prepare) {
         let Prepare { slot, ballot } = *prepare;
         let mut acceptor = self.slots.acceptor(slot);
-        let answer = match acceptor.prepare(ballot) {
+        let reply = match acceptor.prepare(ballot) {
             Verdict::Granted { changed } => {
                 if changed {
                     self.slots.promise(self.now, slot, ballot);
                     self.fx.note(ProtocolEvent::Voted { to: from, ballot });
                 }
-                // Chosen or not: the proposer has to find every vote that may be part of a quorum.
+                // P2c: the proposer needs every vote that may be part of a quorum, chosen or not.
                 let accepted = acceptor.accepted().cloned();
                 Message::Promise(Promise { slot, ballot, accepted })
             }
+            // PMS §2.2 advises to inform a proposer that is outbid: silence is safe, and slower.
             Verdict::Rejected { promised } => Message::Nack(Nack { slot, ballot, promised }),
+            // Only a vote can contradict another one.
             Verdict::Contradiction => return,
         };
-        self.send(from, answer);
+        self.send(from, reply);
     }
 
-    /// Phase 2b (PMS §2.2) in an open slot.
+    /// Handles phase 2b (PMS §2.2) in an open slot.
     pub(crate) fn on_accept(&mut self, from: NodeId, accept: Accept) {
         let Accept { slot, ballot, value } = accept;
-        let answer = match self.slots.acceptor(slot).accept(ballot, value.clone()) {
+        let reply = match self.slots.acceptor(slot).accept(ballot, value.clone()) {
             Verdict::Granted { changed } => {
                 if changed {
-                    // Promise and vote in one batch: a crash finds both or neither.
+                    // One batch: a vote on disk without its promise fails recovery.
                     self.slots.promise(self.now, slot, ballot);
                     self.slots.put(slot, ballot, value, self.fx);
                 }
@@ -43,6 +45,6 @@ impl<P: Paxos> Context<'_, '_, P> {
             Verdict::Rejected { promised } => Message::Nack(Nack { slot, ballot, promised }),
             Verdict::Contradiction => return self.ignore(from, IgnoreReason::TwoValues),
         };
-        self.send(from, answer);
+        self.send(from, reply);
     }
 }

@@ -1,14 +1,14 @@
-//! The learner: counts votes.
+//! Learner: counts votes.
 
 use alloc::collections::BTreeMap;
 use synod_consensus::Quorum;
 use synod_types::{Ballot, NodeId};
 
-/// One learner of one decree ("Paxos Made Simple" §2.3): it counts votes, by ballot.
+/// Learner of one decree ("Paxos Made Simple" §2.3): it counts votes by ballot.
 ///
-/// A value is chosen when a quorum of distinct acceptors voted for it under ONE ballot: a majority,
-/// or any [quorum](Quorum) of phase 2. One vote proves nothing, and votes of different ballots do not
-/// add up. Of each acceptor the newest vote is kept, so a learner is no larger than the group.
+/// A value is chosen when a quorum of distinct acceptors has voted for it under ONE ballot: a majority,
+/// or another phase 2 [quorum](Quorum). Votes of different ballots do not add up. Only the newest vote
+/// of each acceptor is kept, so the state is bounded by the size of the group.
 ///
 /// ```
 /// use synod_basic_paxos::Learner;
@@ -29,7 +29,8 @@ pub struct Learner<V> {
 }
 
 impl<V: PartialEq> Learner<V> {
-    /// Creates a learner that knows nothing. The members of a group stand for its majorities.
+    /// Creates a learner without votes. A [`Membership`](synod_types::Membership) stands for its
+    /// majorities.
     #[must_use]
     pub fn new(quorum: impl Into<Quorum>) -> Self {
         Self { quorum: quorum.into(), votes: BTreeMap::new(), chosen: None }
@@ -41,14 +42,15 @@ impl<V: PartialEq> Learner<V> {
         self.chosen.as_ref()
     }
 
-    /// Counts a vote. Returns the chosen value when this vote completes a quorum. Later votes
-    /// are ignored and return nothing: among acceptors that keep the rules, a second quorum
-    /// can only be for the same value. [`on_chosen_value`](Self::on_chosen_value) does compare.
+    /// Counts a vote. Returns the chosen value if this vote completes a quorum. Later votes are ignored.
     pub fn on_accepted(&mut self, from: NodeId, ballot: Ballot, value: V) -> Option<&V> {
+        // Messages may arrive out of order: an older vote must not replace the newest one.
         let older = self.votes.get(&from).is_some_and(|(newest, _)| *newest >= ballot);
+        // P2 (PMS §2.2): a second quorum can only be for the same value, so votes need not be compared.
         if self.chosen.is_some() || older || !self.quorum.is_voter(from) {
             return None;
         }
+        // Same ballot AND same value: equal ballots with different values come from a broken proposer.
         let agrees = |node| {
             let vote = self.votes.get(&node);
             node == from || vote.is_some_and(|vote| vote.0 == ballot && vote.1 == value)
@@ -63,8 +65,8 @@ impl<V: PartialEq> Learner<V> {
         self.chosen.as_ref()
     }
 
-    /// Learns a chosen value from another node. Returns false if that contradicts what is known
-    /// already: then one of the two is mistaken, and nothing changes.
+    /// Learns a chosen value from another node. Returns false, and changes nothing, if another value is
+    /// known to be chosen.
     pub fn on_chosen_value(&mut self, value: V) -> bool {
         match &self.chosen {
             Some(known) => *known == value,
@@ -76,7 +78,7 @@ impl<V: PartialEq> Learner<V> {
         }
     }
 
-    /// Returns whether a vote of this acceptor was counted, as long as no value is chosen.
+    /// Returns whether a vote of this acceptor was counted. Always false once a value is chosen.
     #[must_use]
     pub fn has_vote_of(&self, node: NodeId) -> bool {
         self.votes.contains_key(&node)

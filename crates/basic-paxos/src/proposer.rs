@@ -1,4 +1,4 @@
-//! The proposer: requests promises, then votes.
+//! Proposer: requests promises, then votes.
 
 use crate::learner::Learner;
 use alloc::collections::BTreeSet;
@@ -7,12 +7,12 @@ use core::mem;
 use synod_consensus::Quorum;
 use synod_types::{Ballot, NodeId};
 
-/// One proposer of one decree ("Paxos Made Simple" §2.2): it has a value of its own to propose,
-/// and proposes another one's where the promises say so.
+/// Proposer of one decree ("Paxos Made Simple" §2.2). It proposes its own value, or the value of a
+/// vote that the promises report.
 ///
-/// It keeps no time and sends nothing: its owner sends Prepare after
-/// [`prepare`](Self::prepare) and Accept after [`on_promise`](Self::on_promise), retransmits the same
-/// message when an answer is late, and backs off for a random time before a new ballot.
+/// It does no I/O and has no timers. The owner sends Prepare after [`prepare`](Self::prepare) and Accept
+/// after [`on_promise`](Self::on_promise), retransmits the same message when a reply is overdue, and
+/// backs off for a random time before a new ballot.
 ///
 /// ```
 /// use synod_basic_paxos::Proposer;
@@ -25,7 +25,7 @@ use synod_types::{Ballot, NodeId};
 /// let ballot = proposer.prepare();
 /// assert_eq!(ballot, Ballot { round: 2, node: NodeId(1) });
 /// assert_eq!(proposer.on_promise(NodeId(2), ballot, None), None);
-/// // Another acceptor has voted for something: it may be chosen, so that is what we propose.
+/// // An acceptor has voted for a value. It may be chosen, so it is the one to propose (P2c).
 /// assert_eq!(proposer.on_promise(NodeId(3), ballot, Some((older, "theirs"))), Some("theirs"));
 /// assert_eq!(proposer.on_accepted(NodeId(3), ballot), None);
 /// assert_eq!(proposer.on_accepted(NodeId(3), ballot), None, "a repetition");
@@ -53,7 +53,7 @@ enum Phase<V> {
     Chosen,
 }
 
-/// Answers that a proposer is waiting for.
+/// Replies that a proposer is waiting for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Awaiting<'a, V> {
     /// None: no ballot was begun, or the value is chosen.
@@ -65,9 +65,9 @@ pub enum Awaiting<'a, V> {
 }
 
 impl<V: Clone + PartialEq> Proposer<V> {
-    /// Creates a proposer on node `me` that would propose `own`. The members of a group stand for its
-    /// majorities. After a restart, let it [`observe`](Self::observe) its own acceptor's durable promise
-    /// first: every ballot that it used was promised there, so none is ever used twice.
+    /// Creates a proposer on node `me` with the value `own`. A [`Membership`](synod_types::Membership)
+    /// stands for its majorities. After a restart it must first [`observe`](Self::observe) the durable
+    /// promise of its own acceptor: that is at least every ballot it used, so none is used twice.
     #[must_use]
     pub fn new(me: NodeId, quorum: impl Into<Quorum>, own: V) -> Self {
         let (highest_round, ballot, rejected) = (0, Ballot::ZERO, BTreeSet::new());
@@ -86,7 +86,7 @@ impl<V: Clone + PartialEq> Proposer<V> {
         self.ballot
     }
 
-    /// Returns the answers that it is waiting for.
+    /// Returns the replies that it is waiting for.
     #[must_use]
     pub fn awaiting(&self) -> Awaiting<'_, V> {
         match &self.phase {
@@ -96,13 +96,14 @@ impl<V: Clone + PartialEq> Proposer<V> {
         }
     }
 
-    /// Records a ballot of another node, or of this one before a restart: the next one is above it.
+    /// Records a ballot of another node, or of this one before a restart. The next ballot is above it.
     pub fn observe(&mut self, ballot: Ballot) {
         self.highest_round = self.highest_round.max(ballot.round);
     }
 
     /// Begins a ballot above all that were used or observed.
     pub fn prepare(&mut self) -> Ballot {
+        // The next round of the own id: rounds times ids are disjoint sets of numbers (PMS §2.5).
         self.highest_round = self.highest_round.saturating_add(1);
         let ballot = Ballot { round: self.highest_round, node: self.me };
         debug_assert!(ballot > self.ballot, "a proposer's ballots rise");
@@ -112,9 +113,9 @@ impl<V: Clone + PartialEq> Proposer<V> {
         self.ballot
     }
 
-    /// Counts a promise and the vote that it reports. Returns the value for which to ask
-    /// every acceptor to vote, once a quorum has promised exactly this ballot: the one of the
-    /// highest-numbered vote among the promises, the own one only if there is none.
+    /// Counts a promise and the vote that it reports. Once a quorum has promised this ballot, returns the
+    /// value to send in Accept: that of the highest-numbered vote among the promises, or the own value
+    /// if there is none.
     pub fn on_promise(
         &mut self,
         from: NodeId,
@@ -124,14 +125,14 @@ impl<V: Clone + PartialEq> Proposer<V> {
         self.on_promise_then(from, ballot, accepted, |found| found)
     }
 
-    /// The same for a register, whose value may change for ever: what is proposed is what `change`
-    /// makes of the value found, or of the own one, which is what a register holds at first
-    /// (Rystsov, "CASPaxos: Replicated State Machines without logs"). A change of nothing is a read.
-    /// Each ballot is one change. One that was given up may have taken effect all the same, and is
-    /// found by the next ballot then: a client that tries again has to see that in the value.
+    /// Counts a promise for a register, whose value changes with each ballot (Rystsov, "CASPaxos:
+    /// Replicated State Machines without logs"). Proposes the result of `change` on the value that
+    /// [`on_promise`](Self::on_promise) would propose; the own value is the register's initial one. A
+    /// read is an identity change. A change whose ballot was abandoned may have taken effect: the next
+    /// ballot finds it, so a client that retries must be able to recognize it in the value.
     ///
-    /// Never for a decree: a change of a value that may be chosen would make it another one. The
-    /// example `register` puts a register together.
+    /// Not for a decree: the changed value would replace one that may be chosen. The example `register`
+    /// shows a complete register.
     pub fn on_promise_then(
         &mut self,
         from: NodeId,
@@ -140,9 +141,12 @@ impl<V: Clone + PartialEq> Proposer<V> {
         change: impl FnOnce(V) -> V,
     ) -> Option<V> {
         let Phase::Preparing { promised, best } = &mut self.phase else { return None };
+        // Exactly this ballot: a late promise of an older one does not cover this one. Once an acceptor:
+        // a duplicate must not count twice.
         if ballot != self.ballot || !self.quorum.is_voter(from) || !promised.insert(from) {
             return None;
         }
+        // By the ballots of the votes: the ballot of the promise is always this proposer's own.
         if let Some((voted, _)) = &accepted
             && best.as_ref().is_none_or(|(highest, _)| voted > highest)
         {
@@ -154,6 +158,7 @@ impl<V: Clone + PartialEq> Proposer<V> {
         // P2c (PMS §2.2): the highest-numbered vote among a quorum's promises may be chosen already.
         let value = best.take().map_or_else(|| self.own.clone(), |(_, value)| value);
         let value = change(value);
+        // Each phase counts its own replies: one that rejected the Prepare receives the Accept, too.
         let learner = Learner::new(self.quorum.clone());
         self.phase = Phase::Accepting { value: value.clone(), learner };
         self.rejected.clear();
@@ -163,6 +168,7 @@ impl<V: Clone + PartialEq> Proposer<V> {
     /// Counts a vote. Returns the value once it is chosen.
     pub fn on_accepted(&mut self, from: NodeId, ballot: Ballot) -> Option<V> {
         let Phase::Accepting { value, learner } = &mut self.phase else { return None };
+        // A vote under an older ballot may be for another value.
         if ballot != self.ballot {
             return None;
         }
@@ -173,9 +179,10 @@ impl<V: Clone + PartialEq> Proposer<V> {
         }
     }
 
-    /// Counts a rejection, because another ballot was promised. Returns whether so many
-    /// rejected that no quorum is left; before that, the others may still make one.
+    /// Counts a rejection, because another ballot was promised. Returns whether the acceptors that did
+    /// not reject can no longer make a quorum.
     pub fn on_nack(&mut self, from: NodeId, ballot: Ballot, promised: Ballot) -> bool {
+        // Also of a late Nack: the next ballot has to be above every promise.
         self.observe(promised);
         if ballot != self.ballot || !self.quorum.is_voter(from) {
             return false;
@@ -188,13 +195,13 @@ impl<V: Clone + PartialEq> Proposer<V> {
         }
     }
 
-    /// Returns whether any acceptor rejected this ballot in this phase.
+    /// Returns whether any acceptor has rejected this ballot in this phase.
     #[must_use]
     pub fn was_rejected(&self) -> bool {
         !self.rejected.is_empty()
     }
 
-    /// Returns the acceptors that have not answered in this phase: they receive the same message again.
+    /// Returns the acceptors that have not replied in this phase. They receive the same message again.
     #[must_use]
     pub fn unanswered(&self) -> Vec<NodeId> {
         let answered = |node: &NodeId| {
