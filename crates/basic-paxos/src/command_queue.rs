@@ -1,23 +1,23 @@
-//! The queue of commands without a slot.
+//! Queue of commands without a slot.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::time::Duration;
 use synod_types::{Instant, Ticket, Values};
 
-/// A client's command on its way to a slot.
+/// Client's command that is not chosen yet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Command {
-    /// Its place in the order in which commands came to this node.
+    /// Number in the order of arrival at this node.
     arrival: u64,
     /// Time of its proposal.
     since: Instant,
     pub(crate) ticket: Ticket,
     pub(crate) value: Values,
-    /// Number of slots that it has lost to other nodes.
+    /// Number of slots that it has lost to other values.
     pub(crate) lost: u64,
 }
 
-/// Commands without a slot, the oldest first: one that comes back takes its old place.
+/// Commands without a slot, in order of arrival. A requeued command takes its old place.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct CommandQueue {
     commands: BTreeMap<u64, Command>,
@@ -30,7 +30,7 @@ impl CommandQueue {
         self.commands.is_empty()
     }
 
-    /// Returns whether more is queued than this.
+    /// Returns whether more commands or bytes are queued than these.
     pub(crate) fn exceeds(&self, commands: usize, bytes: usize) -> bool {
         self.commands.len() > commands || self.bytes > bytes
     }
@@ -49,13 +49,15 @@ impl CommandQueue {
 
     /// Puts back a command that has lost its slot, in its old place.
     pub(crate) fn requeue(&mut self, command: Command) {
+        // Losses are counted because each raises the command's next ballot: see `Proposal::new`.
         self.insert(Command { lost: command.lost + 1, ..command });
     }
 
-    /// Checks that each command is here or in one proposal, and that the bytes are counted.
+    /// Checks that each command is queued or in one proposal, and that the bytes are counted.
     pub(crate) fn check_invariants<'a>(&'a self, proposed: impl Iterator<Item = &'a Command>) {
         let bytes: usize = self.commands.values().map(|command| command.value.byte_len()).sum();
         assert_eq!(self.bytes, bytes, "queued bytes are counted");
+        // A command in two places could be chosen in two slots.
         let mut arrivals: BTreeSet<_> = self.commands.keys().copied().collect();
         for command in proposed {
             assert!(arrivals.insert(command.arrival), "{:?} is in one place", command.ticket);

@@ -1,10 +1,10 @@
-//! The settings of a core, checked before it can exist.
+//! Settings of a core, validated when they are made.
 
 use core::time::Duration;
 use synod_consensus::{ConfigError, MAX_BYTES, Quorum};
 use synod_types::{Membership, NodeId};
 
-/// The settings of one node's core: every value of this type is usable.
+/// Settings of one node's core. Every value of this type is valid.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Config {
     id: NodeId,
@@ -14,18 +14,19 @@ pub struct Config {
     limits: Limits,
 }
 
-/// Intervals and longest waits.
+/// Intervals and bounds of waits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Timing {
-    /// A first guess of a round trip with both disks; from then on it is measured. Default: 10 ms.
+    /// First estimate of a round trip with both disks; later it is measured. Default: 10 ms.
     pub round_trip: Duration,
     /// Longest wait before a message is sent again, and before a new ballot. Default: 500 ms.
     pub max_wait: Duration,
-    /// Interval at which a node asks another one for values that it has missed, and finishes what
-    /// blocks it; up to twice as long, and at least eight round trips. Default: 50 ms.
+    /// Interval at which a node requests missed values from another one and finishes slots that block
+    /// the log. It is drawn from one to two times this, or eight round trips if they are longer. Default:
+    /// 50 ms.
     pub catch_up: Duration,
     /// Longest time that a command waits for a slot; then it is refused as Busy, and is in no log.
-    /// Should be below the time-out of clients: it bounds the work on commands whose clients have
+    /// Should be below the timeout of clients: it bounds the work on commands whose clients have
     /// given up. Once a command has waited for [`max_wait`](Self::max_wait), newer ones overtake it, so that
     /// an overloaded node answers some clients in time instead of all too late. Default: 5 s.
     pub max_queue_time: Duration,
@@ -49,28 +50,28 @@ impl Timing {
     }
 }
 
-/// Bounds of what is open, in flight and queued.
+/// Bounds of open slots, of values in flight and of queued commands.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Limits {
-    /// Number of slots after the chosen part of the log that may be open: so many promises are in
-    /// the hard state. At most 4096. Default: 128.
+    /// Number of slots after the chosen part of the log that may be open. The hard state holds a
+    /// promise for each. At most 4096. Default: 128.
     ///
-    /// A slot takes two round trips and two syncs, more where voters compete for it. So a small
-    /// window bounds the throughput; what exceeds it is refused as Busy.
+    /// A slot takes two round trips and two syncs, more if voters compete for it. So a small window
+    /// limits the throughput; commands beyond that wait, and then are refused as Busy.
     pub window: usize,
-    /// Values of this node's open proposals, in bytes: once there are so many, no further slot is
-    /// opened. Each value is in flight to every voter, so this and one command have to stay well
-    /// below what a lane of the network holds. Default: 4 MiB.
+    /// Values of this node's open proposals, in bytes. From there on no further slot is opened.
+    /// Each value is in flight to every voter, so this and one command must stay well below the
+    /// capacity of a network lane. Default: 4 MiB.
     pub flight_bytes: usize,
-    /// Values in one answer to a catch-up request, in bytes; a longer single value travels alone. Default: 256 KiB.
+    /// Values in one message of a catch-up reply, in bytes; a longer value travels alone. Default: 256 KiB.
     pub catch_up_bytes: usize,
-    /// Number of commands that may wait for a slot. Where one more comes, the oldest gives way and is
-    /// refused as Busy: its client has most likely given up. At most 65,536. Default: 256.
+    /// Number of commands that may wait for a slot. One more makes the oldest be refused as Busy,
+    /// because its client has most likely given up. At most 65,536. Default: 256.
     pub waiting: usize,
-    /// Commands that wait for a slot, in bytes; past it the oldest give way, too.
+    /// Commands that wait for a slot, in bytes. Beyond that the oldest are refused as Busy, too.
     /// Default: 16 MiB.
     pub waiting_bytes: usize,
-    /// One command, in bytes. A longer one is refused as too large. Default: 2 MiB.
+    /// Longest command, in bytes. A longer one is refused as too large. Default: 2 MiB.
     pub command_bytes: usize,
 }
 
@@ -97,12 +98,13 @@ impl Limits {
             ("waiting_bytes", self.waiting_bytes, MAX_BYTES),
             ("command_bytes", self.command_bytes, MAX_BYTES),
         ])?;
+        // The queue must hold the longest command: `on_propose` makes room for each one.
         ConfigError::check_command(self.command_bytes, "waiting_bytes", self.waiting_bytes)
     }
 }
 
 impl Config {
-    /// Returns the settings of node `id` of a group founded by `members`, all else at its default.
+    /// Creates the default settings of node `id` in a group founded by `members`.
     ///
     /// # Errors
     /// If `id` is not a member.
@@ -115,10 +117,10 @@ impl Config {
         Ok(Self { id, members, quorum, timing, limits })
     }
 
-    /// Replaces the waits.
+    /// Replaces the timing.
     ///
     /// # Errors
-    /// If one is zero or beyond an hour.
+    /// If a duration is zero or longer than an hour.
     pub fn with_timing(mut self, timing: Timing) -> Result<Self, ConfigError> {
         timing.check()?;
         self.timing = timing;
@@ -128,35 +130,35 @@ impl Config {
     /// Replaces the limits.
     ///
     /// # Errors
-    /// If one is zero or too large, or the longest command exceeds the waiting bytes.
+    /// If a limit is zero or too large, or `command_bytes` exceeds `waiting_bytes`.
     pub fn with_limits(mut self, limits: Limits) -> Result<Self, ConfigError> {
         limits.check()?;
         self.limits = limits;
         Ok(self)
     }
 
-    /// Replaces the number of voters that are enough for phase 1 and for phase 2; a majority for both by default.
-    /// All nodes of a group must have the same.
+    /// Replaces the quorum sizes of phase 1 and phase 2; both are a majority by default. All nodes of a
+    /// group must use the same sizes.
     ///
     /// # Errors
-    /// If a size is zero or larger than the number of voters, or the two need not meet.
+    /// If a size is zero or larger than the number of voters, or the two quorums need not intersect.
     pub fn with_quorums(mut self, first: usize, second: usize) -> Result<Self, ConfigError> {
         self.quorum = Quorum::flexible(&self.members, first, second)?;
         Ok(self)
     }
 
-    /// Returns this node.
+    /// Returns this node's id.
     #[must_use]
     pub fn id(&self) -> NodeId {
         self.id
     }
 
-    /// Returns whether this node votes, and so proposes.
+    /// Returns whether this node is a voter. Only voters propose.
     pub(crate) fn is_voter(&self) -> bool {
         self.members.is_voter(self.id)
     }
 
-    /// Returns the voters beside this node, in order.
+    /// Returns the other voters, in order of their ids.
     pub(crate) fn other_voters(&self) -> impl Iterator<Item = NodeId> {
         self.members.voters().iter().copied().filter(|node| *node != self.id)
     }
@@ -167,13 +169,13 @@ impl Config {
         &self.members
     }
 
-    /// Returns the quorums.
+    /// Returns the quorum system.
     #[must_use]
     pub fn quorum(&self) -> &Quorum {
         &self.quorum
     }
 
-    /// Returns the waits.
+    /// Returns the timing.
     #[must_use]
     pub fn timing(&self) -> &Timing {
         &self.timing
@@ -202,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_cannot_work_are_rejected() {
+    fn settings_out_of_range_are_rejected() {
         let times = |bad| {
             let all = Timing::default();
             [
@@ -239,14 +241,14 @@ mod tests {
     }
 
     #[test]
-    fn quorums_that_need_not_meet_are_rejected() {
+    fn quorums_that_need_not_intersect_are_rejected() {
         assert!(config().with_quorums(1, 2).is_ok());
         assert!(matches!(config().with_quorums(1, 1), Err(ConfigError::Quorum(_))));
         assert!(matches!(config().with_quorums(3, 1), Err(ConfigError::Quorum(_))));
     }
 
     #[test]
-    fn settings_at_their_bounds_are_taken() {
+    fn settings_at_their_bounds_are_accepted() {
         let hour = Duration::from_secs(3600);
         let timing =
             Timing { round_trip: hour, max_wait: hour, catch_up: hour, max_queue_time: hour };
@@ -273,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_are_those_that_are_documented() {
+    fn defaults_match_their_documentation() {
         let ms = Duration::from_millis;
         let timing = Timing {
             round_trip: ms(10),

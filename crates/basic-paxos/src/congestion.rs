@@ -1,53 +1,54 @@
-//! Bound of a node's open proposals.
+//! Congestion window: the bound of a node's open proposals.
 
 use synod_types::Slot;
 
-/// Open proposals at first.
-const INITIAL: usize = 16;
+/// Initial window.
+const INITIAL_WINDOW: usize = 16;
 
-/// Open proposals that losses leave: with long round trips, nodes that have little to propose lose
-/// slots, too, and need so many for their throughput.
-const LEAST: usize = 8;
+/// Smallest window. With long round trips even nodes with little to propose lose slots, and they need
+/// this many open proposals for their throughput.
+const MIN_WINDOW: usize = 8;
 
-/// Open proposals up to which slots that others have left open are finished, however small the window.
-/// Everything waits for these slots, and after crashes many are open at a time; with more, a node that
-/// returns under load has too many values sent again.
-const FINISHING: usize = 32;
+/// Open proposals up to which slots left open by others are finished, even if the window is smaller.
+/// These slots block the log, and a crash leaves many of them. A larger bound would make a node that
+/// returns under load cause too many retransmissions of values.
+const MIN_FINISHING_WINDOW: usize = 32;
 
 /// Bound of a node's open proposals that adapts to contention: additive increase with each slot
 /// won, multiplicative decrease when slots are lost, as in TCP (Jacobson, "Congestion Avoidance and
 /// Control").
 ///
-/// Nodes that have much to propose choose the same slots, one node wins each, and what the others
-/// sent for them was for nothing. The fewer slots a node tries at a time, the fewer are lost before
-/// it sees which ones the others use. A node that proposes alone is soon bounded by the window only.
+/// Nodes with many commands propose for the same slots. One node wins each slot, and the messages of
+/// the others are wasted. A node with fewer open slots loses fewer before it receives the other nodes'
+/// messages for them. A lone proposer soon reaches the limit of open slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct CongestionWindow {
     size: usize,
-    /// Losses up to this slot belong to the last decrease: their proposals were open then.
+    /// Last slot in use at the last decrease. Losses up to it belong to that decrease.
     counted_through: Slot,
 }
 
 impl Default for CongestionWindow {
     fn default() -> Self {
-        Self { size: INITIAL, counted_through: Slot(0) }
+        Self { size: INITIAL_WINDOW, counted_through: Slot(0) }
     }
 }
 
 impl CongestionWindow {
-    /// Returns whether one more proposal may be opened beside so many.
+    /// Returns whether one more proposal may be opened beside `open` others.
     pub(crate) fn has_room(&self, open: usize) -> bool {
         open < self.size
     }
 
-    /// Returns whether one more slot that others have left open may be finished beside so many.
+    /// Returns whether one more slot left open by others may be finished beside `open` proposals.
     pub(crate) fn has_room_to_finish(&self, open: usize) -> bool {
-        open < self.size.max(FINISHING)
+        open < self.size.max(MIN_FINISHING_WINDOW)
     }
 
-    /// Grows after a slot was won while so many proposals were open, if the window is in use.
+    /// Grows after a slot was won while `open` proposals were open; `most` is the largest window.
     pub(crate) fn won(&mut self, open: usize, most: usize) {
         debug_assert!(self.size > 0, "a window of zero would never grow");
+        // An unused window shows nothing about contention (as in RFC 2861), so it does not grow.
         if open > self.size / 2 {
             self.size = (self.size + 1).min(most.max(1));
         }
@@ -55,8 +56,9 @@ impl CongestionWindow {
 
     /// Shrinks after a slot was lost to another node; `last` is the last slot in use.
     pub(crate) fn lost(&mut self, slot: Slot, last: Slot) {
+        // Slots that were open together are lost to one burst of a rival: one halving for all of them.
         if slot > self.counted_through {
-            self.size = (self.size / 2).max(LEAST);
+            self.size = (self.size / 2).max(MIN_WINDOW);
             self.counted_through = last;
         }
     }
@@ -101,10 +103,10 @@ mod tests {
 
     #[test]
     fn losses_leave_a_few_proposals() {
-        let mut window = window(LEAST + 1);
+        let mut window = window(MIN_WINDOW + 1);
         for slot in 1..=9 {
             window.lost(Slot(slot), Slot(slot));
         }
-        assert!(window.has_room(LEAST - 1) && !window.has_room(LEAST));
+        assert!(window.has_room(MIN_WINDOW - 1) && !window.has_room(MIN_WINDOW));
     }
 }

@@ -1,4 +1,4 @@
-//! The state that all parts of a core share.
+//! State that all parts of a core share.
 
 use crate::config::Config;
 use crate::message::Message;
@@ -9,7 +9,7 @@ use crate::slots::Slots;
 use synod_consensus::{Effects, IgnoreReason, ProtocolEvent};
 use synod_types::{Instant, NodeId};
 
-/// One input's view of a core, beside the part that handles it.
+/// Shared state of a core while it handles one input.
 pub(crate) struct Context<'a, 'fx, P: Paxos> {
     pub(crate) now: Instant,
     pub(crate) config: &'a Config,
@@ -30,6 +30,7 @@ impl<P: Paxos> Context<'_, '_, P> {
 
     /// Sends a message to every other voter.
     pub(crate) fn send_to_voters(&mut self, message: &Message) {
+        // This node's own acceptor is called directly: it has to promise or vote first.
         for voter in self.config.other_voters() {
             self.outgoing.push(voter, message.clone());
         }

@@ -1,4 +1,4 @@
-//! The core: one Paxos a slot, and no leader.
+//! Core of basic Paxos: one decree a slot, and no leader.
 
 use crate::catch_up::CatchUp;
 use crate::config::{Config, Timing};
@@ -22,41 +22,41 @@ use synod_consensus::{
 };
 use synod_types::{Ballot, Instant, Lane, Membership, NodeId, Slot, Ticket};
 
-/// One node's core: for every open slot an acceptor, and a proposer where this node has something
-/// to propose. A pure function of its state and one input; drive it through [`Protocol`].
+/// One node's core: an acceptor for each open slot, and a proposer for each slot in which this node
+/// proposes. It does no I/O; drive it through [`Protocol`].
 ///
 /// # Invariants
-/// Each is asserted where it is established, or checked by `check_invariants` after every
-/// step of the crate's tests.
+/// Each is asserted where it is established, or checked by `check_invariants` after every step of this
+/// crate's tests.
 ///
 /// Slots:
-/// 1. Every slot through the chosen one is held in the log or covered by its base, and the base is
+/// 1. Every slot through the last chosen one is in the log or covered by its base, and the base is
 ///    chosen.
-/// 2. Chosen slots after a hole are held, and are after the first slot that is not chosen.
+/// 2. The values of slots chosen after a hole are in the log.
 /// 3. A chosen slot is not written again, so no value replaces it.
-/// 4. No slot through the chosen one has a promise or a time of progress.
-/// 5. A promise is not lowered as long as its slot is open; the mark of learnt values is never one.
+/// 4. No slot through the last chosen one has a promise or a time of progress.
+/// 5. A promise is not lowered as long as its slot is open, and is never [`Ballot::CHOSEN`].
 /// 6. The promise of an open slot is at least its vote's ballot, in memory and in each write (PMS §2.2).
 /// 7. Only open slots are voted on, and only by voters.
 /// 8. Each chosen slot is emitted once, in order and without a gap.
 /// 9. Every slot with a promise, a vote or a value counts as used.
-/// 10. The base only moves forward, and a snapshot is installed after its base.
+/// 10. The base only moves forward, and moves before the slots that it covers count as chosen.
 /// 11. No slot is chosen after the last one.
 ///
 /// Proposals:
 /// 12. There is at most one proposal for a slot, its slot is open and counts as used.
-/// 13. A ballot names this node, is above the ones before it, and was promised here before any other
-///     node receives it.
+/// 13. A ballot names this node, is above the ones before it, and is promised by this node's acceptor
+///     before any other node receives it.
 /// 14. A command is queued or in one proposal, never both, and keeps its place in the order of arrival.
 /// 15. Only a proposal that was overtaken backs off.
-/// 16. A node without a vote proposes nothing.
-/// 17. The window of open proposals is never zero, nor is the estimate of a round trip.
+/// 16. A learner proposes nothing.
+/// 17. The congestion window and the estimate of a round trip are never zero.
 ///
 /// Peers:
 /// 18. Only chosen values are sent as chosen.
-/// 19. A batch states no slot as chosen that was not chosen before its round.
+/// 19. A batch states as chosen only slots that were chosen before its round.
 /// 20. Only histories of other members are compared.
-/// 21. Clients are redirected to a voter: to this node if it votes.
+/// 21. Clients are redirected to a voter: to this node if it is one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PaxosLog<A> {
     pub(crate) config: Config,
@@ -66,9 +66,9 @@ pub struct PaxosLog<A> {
     pub(crate) round_trip: RoundTrip,
     /// Messages of this round.
     pub(crate) outgoing: Outgoing,
-    /// Slots through here were applied before this start, and are not emitted again.
+    /// Last slot that was applied before this start. Slots through it are not emitted again.
     pub(crate) applied: Slot,
-    /// True if the disk lacks the base, after a crash between two writes.
+    /// True if the log on disk lacks the base, after a crash between two writes.
     pub(crate) lacks_base: bool,
     pub(crate) arity: PhantomData<A>,
 }
@@ -86,13 +86,13 @@ impl<A: Arity> Protocol for PaxosLog<A> {
         Config::new(id, members.clone())
     }
 
-    /// There are no elections: `heartbeat` is the interval of catch-up requests, the longest `election`
-    /// timeout the longest wait before a message is sent again. Round trips are measured.
+    /// Basic Paxos has no elections: `heartbeat` is the catch-up interval, `election.end` the cap of
+    /// retransmission and backoff. Round trips are measured.
     fn with_cluster_timing(config: Config, timing: &ClusterTiming) -> Result<Config, ConfigError> {
         let timing = Timing {
             max_wait: timing.election.end.min(MAX_DURATION),
             catch_up: timing.heartbeat.min(MAX_DURATION),
-            // At least half of its time is left to a command that gets a slot.
+            // A command that gets a slot has at least half of its time left for two phases.
             max_queue_time: (timing.request / 2).clamp(Duration::from_millis(1), MAX_DURATION),
             ..config.timing().clone()
         };
@@ -115,7 +115,7 @@ impl<A: Arity> Protocol for PaxosLog<A> {
                     Timer::CatchUp => catch_up.on_timeout(&mut cx, proposals),
                 }
             }
-            // No peer depends on this node: the others order their commands without it.
+            // There is no leadership to hand over: the other voters choose slots without this node.
             Input::Stalled | Input::Lagging => {}
             Input::Propose { ticket, command } => self.on_propose(now, ticket, &command, fx),
             Input::Read(id) => fx.refuse_read(id, Refusal::Unsupported),
@@ -129,13 +129,13 @@ impl<A: Arity> Protocol for PaxosLog<A> {
     fn flush(&mut self, now: Instant, fx: &mut Effects<'_, Self>) {
         let (mut cx, proposals, _) = self.parts(now, fx);
         proposals.flush(&mut cx);
-        // The last write of a round: promises that several messages raised are written once.
+        // Once a round, however many messages raised promises: the hard state is rewritten whole.
         self.slots.write_hard_state(fx);
         for (to, batch) in self.outgoing.take() {
             fx.send(to, batch);
         }
-        // What this round learnt is stated by the next: a batch that reports a choice states what
-        // was known before it, which is what the receiver can compare.
+        // Only now, for the next round: a batch that reports newly chosen slots states the slots before
+        // them, which its receiver can compare with its own log.
         if self.outgoing.statement.through() != self.slots.chosen() {
             self.outgoing.statement = self.statement();
         }
@@ -147,11 +147,12 @@ impl<A: Arity> Protocol for PaxosLog<A> {
 
     fn bounded(config: Config, bounds: &Bounds) -> Option<Config> {
         let mut limits = config.limits().clone();
+        // The smaller one: the hard state holds a promise for each slot of the window.
         limits.window = bounds.open_slots.min(limits.window);
         limits.catch_up_bytes = bounds.message_bytes;
         limits.waiting_bytes = bounds.open_bytes;
-        // A window of the other protocols shrinks before it fills a lane; this one is fixed, and the
-        // answers to catch-up share its lane. A quarter is what the defaults of the two stand at.
+        // Other protocols shrink their window before it fills a lane. `flight_bytes` is fixed, and
+        // catch-up replies share its lane: so it gets a quarter, the ratio of the defaults.
         limits.flight_bytes = (bounds.window_bytes / 4).max(1);
         limits.command_bytes = bounds.command_bytes(limits.command_bytes);
         let config = config.with_limits(limits).ok()?;
@@ -169,7 +170,7 @@ impl<A: Arity> Protocol for PaxosLog<A> {
         let role = if self.config.is_voter() { Role::Peer } else { Role::Learner };
         Status {
             role,
-            // Ballots belong to slots here: the node as such has none.
+            // Each slot has its own ballots, so there is none of the node.
             ballot: Ballot { round: 0, node: self.config.id() },
             leader: Some(self.catch_up.redirect_to()),
             commit: self.slots.chosen(),
@@ -182,6 +183,7 @@ impl<A: Arity> Protocol for PaxosLog<A> {
 
 impl<A: Arity> synod_consensus::Message<PaxosLog<A>> for MessageBatch {
     fn gate(&self) -> Gate {
+        // The strictest gate of its messages. `Outgoing` does not mix gates, but tests may.
         let is_durable = |message: &Message| message.gate() == Gate::Durable;
         if self.messages().iter().any(is_durable) { Gate::Durable } else { Gate::Immediate }
     }
@@ -202,7 +204,7 @@ impl<A: Arity> synod_consensus::Message<PaxosLog<A>> for MessageBatch {
 }
 
 impl<A: Arity> PaxosLog<A> {
-    /// Returns the parts of the core that handle inputs, and all that they share.
+    /// Splits the core into the parts that handle inputs and the context that they share.
     pub(crate) fn parts<'a, 'fx>(
         &'a mut self,
         now: Instant,
@@ -212,7 +214,7 @@ impl<A: Arity> PaxosLog<A> {
         (Context { now, config, slots, round_trip, outgoing, fx }, proposals, catch_up)
     }
 
-    /// Compares histories, then handles each message of the batch as if it had come alone.
+    /// Compares histories, then handles the messages of a batch one by one.
     fn on_batch(
         &mut self,
         now: Instant,
@@ -221,11 +223,12 @@ impl<A: Arity> PaxosLog<A> {
         fx: &mut Effects<'_, Self>,
     ) {
         let (mut cx, _, catch_up) = self.parts(now, fx);
+        // Before any message is handled: one of them may append to a log that differs from the peer's.
         let (theirs, log, chosen) = (batch.statement(), cx.slots.log(), cx.slots.chosen());
         if let Some(differs) = catch_up.histories.compare(cx.config, from, theirs, log, chosen) {
             if catch_up.histories.contradicted(cx.config, from, theirs.through(), cx.fx) {
-                // Sends what the peer contradicts: it cannot see for itself if it has fewer slots.
-                catch_up.answer_from(&mut cx, from, differs);
+                // The peer detects the contradiction only with these values if its log is shorter.
+                catch_up.send_chosen_from(&mut cx, from, differs);
             }
             return;
         }
@@ -252,13 +255,13 @@ impl<A: Arity> PaxosLog<A> {
         proposals.on_message_from(now, from);
         match message {
             Message::Prepare(prepare) => {
-                if catch_up.may_vote(cx, from, prepare.slot) {
+                if catch_up.admit_request(cx, from, prepare.slot) {
                     cx.on_prepare(from, &prepare);
                 }
             }
             Message::Promise(promise) => proposals.on_promise(cx, from, promise),
             Message::Accept(accept) => {
-                if catch_up.may_vote(cx, from, accept.slot) {
+                if catch_up.admit_request(cx, from, accept.slot) {
                     cx.on_accept(from, accept);
                 }
             }
@@ -274,19 +277,20 @@ impl<A: Arity> PaxosLog<A> {
         }
     }
 
-    /// Checks whether a message counts at this node.
+    /// Checks whether a message is valid at this node.
     fn validate(&self, from: NodeId, message: &Message) -> Result<(), IgnoreReason> {
         let (me, members) = (self.config.id(), self.config.members());
-        let is_answer =
+        let is_reply =
             matches!(message, Message::Promise(_) | Message::Accepted(_) | Message::Nack(_));
         let is_request = matches!(message, Message::Prepare(_) | Message::Accept(_));
         if !members.contains(from) {
             return Err(IgnoreReason::NotAMember);
         }
-        // A node's acceptor answers its proposer by message, because the answer waits for the disk.
-        if from == me && !is_answer {
+        // A node's acceptor replies to its proposer by message, because the reply waits for the disk.
+        if from == me && !is_reply {
             return Err(IgnoreReason::FromSelf);
         }
+        // Learners have no acceptor, and so no durable promise that keeps their ballots unique.
         if is_request && !(self.config.is_voter() && members.is_voter(from)) {
             return Err(IgnoreReason::NotAVoter);
         }
@@ -308,16 +312,16 @@ impl<A: Arity> PaxosLog<A> {
         proposals.on_propose(&mut cx, ticket, command);
     }
 
-    /// Returns the statement of the batches to come. A single decree has no later slots to mix.
+    /// Returns the statement for the batches of the next round.
     pub(crate) fn statement(&self) -> Statement {
         match A::SLOTS {
+            // With one slot no later slots of another history can be mixed in.
             1 => Statement::default(),
             _ => Statement::of(self.slots.log(), self.slots.chosen()),
         }
     }
 
-    /// Returns the duration of a round trip, disks included: as this node has measured it, or as its
-    /// settings guess.
+    /// Returns the estimate of a round trip, disks included: measured, or [`Timing::round_trip`] at first.
     #[must_use]
     pub fn round_trip(&self) -> Duration {
         self.round_trip.estimate()
