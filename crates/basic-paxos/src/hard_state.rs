@@ -7,19 +7,18 @@ use synod_types::{Ballot, Slot};
 
 /// Persistent state: promises of open slots. Votes are in the log, under their ballots.
 ///
-/// It is rewritten whole, so it holds the promises of OPEN slots only: what is chosen needs none,
-/// because from then on every request for it is answered with the chosen value.
+/// It is rewritten whole, so it holds the promises of OPEN slots only. A chosen slot needs none, because
+/// every request for it is answered with the chosen value.
 #[derive(Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct HardState {
     chosen: Slot,
-    /// One for each slot after `chosen`, up to the last that has one: a window is small and
-    /// crowded. [`Ballot::ZERO`] where nothing was promised.
+    /// Promise of each slot after `chosen`, up to the last that has one; [`Ballot::ZERO`] for none.
+    /// Dense, because most slots of the window have one.
     promises: Vec<Ballot>,
 }
 
 impl HardState {
-    /// Creates a state in which all slots through `chosen` are chosen, and promises of later ones were
-    /// made one after the other.
+    /// Creates a state in which all slots through `chosen` are chosen, with promises of later slots.
     #[must_use]
     pub fn new(chosen: Slot, promises: impl IntoIterator<Item = (Slot, Ballot)>) -> Self {
         let mut state = Self { chosen, promises: Vec::new() };
@@ -29,14 +28,13 @@ impl HardState {
         state
     }
 
-    /// Returns the slot through which all is chosen and held in the log. May lag.
+    /// Returns the slot through which all slots are chosen and held in the log. May lag behind memory.
     #[must_use]
     pub fn chosen(&self) -> Slot {
         self.chosen
     }
 
-    /// Returns the promise of an open slot; [`Ballot::ZERO`] if there is none. A vote is a promise,
-    /// too.
+    /// Returns the promise of an open slot; [`Ballot::ZERO`] if there is none.
     #[must_use]
     pub fn promised(&self, slot: Slot) -> Ballot {
         let promise = self.index(slot).and_then(|index| self.promises.get(index));
@@ -54,12 +52,13 @@ impl HardState {
         self.chosen.plus(self.promises.len())
     }
 
-    /// Raises the promise of an open slot. One that is chosen needs none.
+    /// Raises the promise of an open slot. Does nothing for a chosen one.
     pub(crate) fn promise(&mut self, slot: Slot, ballot: Ballot) {
         let Some(index) = self.index(slot) else { return };
         if self.promises.len() <= index {
             self.promises.resize(index + 1, Ballot::ZERO);
         }
+        // Never lowered (PMS §2.2, P1a): callers may pass ballots in any order.
         self.promises[index] = self.promises[index].max(ballot);
     }
 
@@ -70,14 +69,16 @@ impl HardState {
         self.chosen = through;
     }
 
+    /// Returns the index of an open slot's promise.
     fn index(&self, slot: Slot) -> Option<usize> {
         usize::try_from(slot.0.checked_sub(self.chosen.0)?).ok()?.checked_sub(1)
     }
 }
 
 impl synod_consensus::HardState for HardState {
-    /// A promise only rises, and goes only when its slot is chosen.
+    /// Returns whether no open slot's promise is lower or missing.
     fn may_follow(&self, older: &Self) -> bool {
+        // Chosen slots stay chosen; only those that became chosen may lose their promise.
         let Some(settled) = self.chosen.0.checked_sub(older.chosen.0) else { return false };
         let settled = usize::try_from(settled).unwrap_or(usize::MAX);
         let open = older.promises.get(settled..).unwrap_or_default();
@@ -113,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_promise_only_rises_and_only_open_slots_have_one() {
+    fn promise_only_rises_and_belongs_to_an_open_slot() {
         let mut state = state(3, &[2, 0, 5]);
         assert_eq!(state.last(), Slot(6));
         for (slot, round) in [(4, 1), (3, 9), (0, 9), (6, 7)] {
@@ -152,7 +153,7 @@ mod tests {
             ("higher", state(3, &[2, 0, 6]), true),
             ("longer", state(3, &[2, 0, 5, 1]), true),
             ("lower", state(3, &[1, 0, 5]), false),
-            ("forgotten", state(3, &[0, 0, 5]), false),
+            ("lost", state(3, &[0, 0, 5]), false),
             ("cut off", state(3, &[2]), false),
             ("settled", state(4, &[0, 5]), true),
             ("settled and lower", state(4, &[0, 4]), false),

@@ -1,13 +1,13 @@
-//! Comparison of histories: no node mixes chosen slots of two.
+//! Comparison of histories: no node mixes the chosen slots of two histories.
 //!
-//! If a quorum loses its disks, it can choose other values for slots that a survivor has applied.
-//! Paxos does not cover that fault, and its slots are independent: without a check, each side would
-//! continue its own first slots with later slots of the other. So every batch states what its sender
-//! knew to be chosen before the batch's round, and its receiver compares that with its own log.
+//! A quorum that loses its disks can choose other values for slots that a survivor has applied. Paxos
+//! does not cover that fault. Because slots are independent, each side would append later slots of the
+//! other to its own log. So every batch states what its sender knew to be chosen before the batch's
+//! round, and the receiver compares this with its own log.
 //!
 //! **Invariant:** a node learns the slot after its last chosen one only from a batch whose statement
-//! it has compared, or in answer to a batch of its own whose statement the sender has compared.
-//! Answers to a peer whose commands were not compared yet leave out no slot that it lacks.
+//! it has compared, or from the reply to a batch of its own whose statement the peer has compared.
+//! A reply to a peer whose commands were not compared yet begins at the first slot that the peer lacks.
 
 use crate::config::Config;
 use alloc::collections::BTreeMap;
@@ -18,10 +18,10 @@ use synod_consensus::{
 };
 use synod_types::{Ballot, NodeId, Slot};
 
-/// A node's statement of what it knows to be chosen.
+/// Statement of the slots that a node knows to be chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Statement {
-    /// Every slot up to here is known to be chosen.
+    /// Last slot through which all are known to be chosen.
     through: Slot,
     digest: HistoryDigest,
 }
@@ -40,9 +40,9 @@ impl Statement {
 /// Result of comparing a peer's history with this node's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum History {
-    /// The peer's last command was this node's, too.
+    /// The peer's last command equals this node's in that slot.
     Shared,
-    /// The peer lacks the slots after this one, and no command before it was compared.
+    /// The peer lacks the slots after this one, and no command up to it could be compared.
     Unverified(Slot),
 }
 
@@ -51,8 +51,8 @@ pub(crate) enum History {
 pub(crate) struct Histories(BTreeMap<NodeId, History>);
 
 impl Histories {
-    /// Compares a peer's statement with this node's log. Returns the slot from which on the two were
-    /// compared if they differ.
+    /// Compares a peer's statement with this node's log. If they differ, returns the first slot in which
+    /// they may differ.
     pub(crate) fn compare(
         &mut self,
         config: &Config,
@@ -66,17 +66,22 @@ impl Histories {
             return None;
         }
         if theirs.through > chosen {
-            // The peer compares, when this node sends. It lacks nothing that could be sent.
+            // The peer is ahead: it compares this node's statement, and lacks nothing of this node's.
+            // Its part up to here was compared already if it is `Shared`.
             if self.0.get(&from) != Some(&History::Shared) {
                 self.0.remove(&from);
             }
             return None;
         }
         match theirs.digest.compare(log, theirs.through) {
+            // A snapshot has replaced the last command in one of the two logs: nothing to compare.
             Comparison::Hidden => {}
             Comparison::Differs { from } => return Some(from),
+            // A late batch of a peer that has been compared since.
             Comparison::NoCommand if self.0.get(&from) == Some(&History::Shared) => {}
+            // The peer lacks nothing, so there is no slot after which it could append a later one.
             Comparison::NoCommand if theirs.through == chosen => drop(self.0.remove(&from)),
+            // No-ops are equal in all histories, so they do not prove that this one is shared.
             Comparison::NoCommand => {
                 self.0.insert(from, History::Unverified(theirs.through));
             }
@@ -87,8 +92,8 @@ impl Histories {
         None
     }
 
-    /// A peer takes another value for chosen in a slot, or before it. Returns whether this node may go
-    /// on: it may if a majority shares its history, and then the peer is the one to stop.
+    /// Handles a peer that states another chosen value in a slot, or before it. Returns whether this node
+    /// continues; if not, reports the contradiction, which stops it.
     pub(crate) fn contradicted<P: Protocol>(
         &mut self,
         config: &Config,
@@ -97,19 +102,22 @@ impl Histories {
         fx: &mut Effects<P>,
     ) -> bool {
         self.0.remove(&by);
+        // At most one history has a majority, so at least one of the two nodes stops. Not the quorum of
+        // phase 2: flexible ones need not intersect each other.
         let shares = |node| node == config.id() || self.0.get(&node) == Some(&History::Shared);
-        let goes_on = Quorum::majority(config.members()).is_second(shares);
-        if goes_on {
+        let may_continue = Quorum::majority(config.members()).is_second(shares);
+        if may_continue {
             fx.note(ProtocolEvent::Ignored { from: by, reason: IgnoreReason::Contradiction });
         } else {
             fx.contradicted(Contradiction { slot, by });
         }
-        goes_on
+        may_continue
     }
 
-    /// Returns the first slot to send to a peer that asks for `slot`.
+    /// Returns the first slot to send to a peer that requests `slot`.
     pub(crate) fn first_to_send(&self, to: NodeId, slot: Slot) -> Slot {
         match self.0.get(&to) {
+            // Without a gap: the peer compares the slots that it holds from another history, if any.
             Some(History::Unverified(through)) => slot.min(through.next()),
             Some(History::Shared) | None => slot,
         }
@@ -132,9 +140,10 @@ mod tests {
 
     const ME: NodeId = NodeId(1);
     const PEER: NodeId = NodeId(2);
-    const ASK: Message = Message::Learn(Learn { from: Slot(2) });
+    const LEARN: Message = Message::Learn(Learn { from: Slot(2) });
 
-    /// A member of five voters and a learner, n6. Its chosen slots come after `base`; "" is a no-op.
+    /// Member of a group of five voters and a learner, n6, whose chosen slots follow `base`. An empty text
+    /// is a no-op.
     fn host_of(me: NodeId, base: u64, texts: &[&str]) -> Host<BasicPaxos> {
         let stamp = Ballot { round: 1, node: PEER };
         let mut log = RunLog::new(Slot(base), stamp);
@@ -162,7 +171,7 @@ mod tests {
         core.catch_up.histories.compare(&core.config, from, theirs, log, chosen)
     }
 
-    /// Hands over a batch. Returns what is sent, and why the node stops.
+    /// Delivers a batch. Returns the sent batches and the error that stops the node.
     fn receive(
         host: &mut Host<BasicPaxos>,
         from: NodeId,
@@ -196,7 +205,7 @@ mod tests {
             let theirs = self::core(base, theirs).statement();
             assert_eq!(compare(&mut core, PEER, theirs), differs.map(Slot), "{name}");
             assert_eq!(core.catch_up.histories.0.get(&PEER).copied(), history, "{name}");
-            assert_eq!(compare(&mut core, NodeId(9), theirs), None, "{name}: a stranger");
+            assert_eq!(compare(&mut core, NodeId(9), theirs), None, "{name}: a non-member");
             assert_eq!(compare(&mut core, ME, theirs), None, "{name}: itself");
         }
         let mut hidden = core(4, &["e"]);
@@ -204,20 +213,20 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_without_commands_is_answered_without_holes() {
+    fn reply_to_a_peer_without_commands_has_no_holes() {
         let mut core = core(0, &["", "b", "c", "d"]);
         let noop = self::core(0, &[""]).statement();
         assert_eq!(compare(&mut core, PEER, noop), None);
-        let answers = |core: &BasicPaxos| {
+        let first_slots = |core: &BasicPaxos| {
             [1, 2, 4].map(|slot| core.catch_up.histories.first_to_send(PEER, Slot(slot)).0)
         };
-        assert_eq!(answers(&core), [1, 2, 2]);
-        // It has overtaken this node, and asks as it likes; then it is known to hold the same.
+        assert_eq!(first_slots(&core), [1, 2, 2]);
+        // The peer is ahead, so nothing is recorded; then its history is found to be shared.
         let longer = self::core(0, &["", "x", "x", "x", "x"]).statement();
-        assert_eq!((compare(&mut core, PEER, longer), answers(&core)), (None, [1, 2, 4]));
+        assert_eq!((compare(&mut core, PEER, longer), first_slots(&core)), (None, [1, 2, 4]));
         compare(&mut core, PEER, self::core(0, &["", "b"]).statement());
         assert_eq!(
-            (compare(&mut core, PEER, noop), answers(&core)),
+            (compare(&mut core, PEER, noop), first_slots(&core)),
             (None, [1, 2, 4]),
             "a late batch"
         );
@@ -225,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_goes_on_only_if_a_majority_of_voters_shares_its_history() {
+    fn node_continues_only_if_a_majority_of_voters_shares_its_history() {
         let cases: [(u64, &[u64], bool); 6] = [
             (1, &[], false),
             (1, &[3], false),
@@ -236,14 +245,14 @@ mod tests {
         ];
         for (me, shared, expected) in cases {
             let mut host = host_of(NodeId(me), 0, &["a", "b"]);
-            let batch = |text| MessageBatch::new(core(0, &[text]).statement(), ASK);
+            let batch = |text| MessageBatch::new(core(0, &[text]).statement(), LEARN);
             for node in shared {
                 assert_eq!(receive(&mut host, NodeId(*node), batch("a")).1, None);
             }
             let (sent, fatal) = receive(&mut host, PEER, batch("x"));
             let found = FatalError::Contradicted { slot: Slot(1), by: PEER };
             assert_eq!(fatal, (!expected).then_some(found), "n{me} with {shared:?}");
-            // The peer is shown what it contradicts, and its question is not answered.
+            // The peer is sent the values that it contradicts, and its request is ignored.
             let sent: Vec<_> = sent.iter().map(|(to, it)| (*to, it.messages())).collect();
             let values = ["a", "b"].map(|text| Value::Command(text.into()));
             let values = values.into_iter().collect();
@@ -257,7 +266,7 @@ mod tests {
     fn batch_states_what_was_chosen_before_its_round() {
         let mut host = host_of(ME, 0, &["a"]);
         let before = host.core().statement();
-        let told = |slot, text: &[u8]| {
+        let learned = |slot, text: &[u8]| {
             Message::Learned(Learned {
                 first: Slot(slot),
                 values: Values::command_only(text),
@@ -265,7 +274,7 @@ mod tests {
             })
         };
         let mut states = Vec::new();
-        for message in [told(2, b"b"), told(3, b"c")] {
+        for message in [learned(2, b"b"), learned(3, b"c")] {
             let (sent, _) = receive(&mut host, PEER, message.into());
             states.extend(sent.iter().map(|(_, batch)| batch.statement()));
         }

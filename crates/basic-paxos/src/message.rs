@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 use synod_consensus::{Gate, IgnoreReason, Protocol, Saved};
 use synod_types::{Ballot, Lane, NodeId, Slot, Value, Values};
 
-/// No honest log or round ever gets here: at a million a second it takes 146,000 years. A number
-/// beyond is damage or malice, and refusing it keeps every sum in this crate from overflowing.
+/// Bound of valid slots and rounds: at a million a second they reach it in 146,000 years. Rejecting higher
+/// numbers, which are damaged or malicious, keeps all sums in this crate from overflowing.
 pub(crate) const HORIZON: u64 = 1 << 62;
 
-/// Stamp of a value that was learnt as chosen, and not voted for here under that value. It is above
-/// every ballot, because nothing can follow it.
+/// Stamp of a value that this node learnt as chosen without having voted for it. It is above every
+/// ballot, because no vote replaces a chosen value.
 pub(crate) const CHOSEN: Ballot = Ballot::CHOSEN;
 
 /// Phase 1a: request to promise this ballot and to report the last vote.
@@ -84,7 +84,7 @@ pub struct Learn {
     pub from: Slot,
 }
 
-/// The value of a ballot is chosen: [`Learned`] for those that were sent the value with [`Accept`].
+/// Notice that the value of a ballot is chosen, for nodes that were sent the value with [`Accept`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Chosen {
     /// Slot of the decree.
@@ -95,7 +95,7 @@ pub struct Chosen {
     pub through: Slot,
 }
 
-/// A message about one decree, or about what is chosen. Ballots are always the proposer's. The order of
+/// Message about one decree, or about chosen values. Ballots are always the proposer's. The order of
 /// the variants is part of the wire format.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Message {
@@ -118,7 +118,7 @@ pub enum Message {
 }
 
 impl Message {
-    /// Checks whether a working node `from` can have sent this to `me`.
+    /// Checks whether a correct node `from` can have sent this to `me`.
     pub(crate) fn validate(&self, from: NodeId, me: NodeId) -> Result<(), IgnoreReason> {
         let is_round = |ballot: &Ballot| (1..HORIZON).contains(&ballot.round);
         let is_slot = |slot: Slot| (1..HORIZON).contains(&slot.0);
@@ -128,13 +128,15 @@ impl Message {
             Self::Prepare(it) => is_slot(it.slot) && is_theirs(&it.ballot),
             Self::Accept(it) => is_slot(it.slot) && is_theirs(&it.ballot) && it.value.len() == 1,
             Self::Promise(it) => {
+                // P2c counts votes below the ballot; at the ballot itself: a Promise sent again after
+                // the vote.
                 let is_vote = |(voted, value): &(Ballot, Values)| {
                     is_round(voted) && *voted <= it.ballot && value.len() == 1
                 };
                 is_slot(it.slot) && is_mine(&it.ballot) && it.accepted.as_ref().is_none_or(is_vote)
             }
             Self::Accepted(it) => is_slot(it.slot) && is_mine(&it.ballot),
-            // The rejected ballot may have any round: what counts is the promise above it.
+            // The rejected ballot may have any round: only the promise is used, and it must be higher.
             Self::Nack(it) => {
                 let is_above = is_round(&it.promised) && it.promised > it.ballot;
                 is_slot(it.slot) && it.ballot.node == me && is_above
@@ -148,16 +150,16 @@ impl Message {
         if is_sound { Ok(()) } else { Err(IgnoreReason::OutOfRange) }
     }
 
-    /// Returns whether it must wait for the disk.
+    /// Returns the gate: whether it must wait for the disk.
     #[must_use]
     pub fn gate(&self) -> Gate {
         match self {
-            // Promises that a crash must not undo. A Prepare is one, too: it claims that its ballot is
-            // used, which the sender's own promise records.
+            // A crash must not undo these. Promise and Accepted: PMS §2.5, stable storage before the
+            // response. Prepare: the sender's own promise records that its ballot is used.
             Self::Prepare(_) | Self::Promise(_) | Self::Accepted(_) => Gate::Durable,
-            // Accept rests on promises that were durable when they came. A nack names a promise
-            // that may be lost: then it did nothing but delay. What is chosen is so on a
-            // quorum of disks, even if the sender's is lost.
+            // Accept relies on promises that were durable when they were sent. A crash may undo the
+            // promise that a Nack names: then the Nack only caused a delay. Chosen values are on a
+            // quorum of disks, whatever is on the sender's.
             Self::Accept(_)
             | Self::Nack(_)
             | Self::Learned(_)
@@ -168,13 +170,13 @@ impl Message {
 
     pub(crate) fn lane(&self) -> Lane {
         match self {
-            // Values take the log's lane. A node should have the value when it learns that it is
-            // chosen, so that notice does not overtake it.
+            // Values take the log's lane, and so does the notice, which must not overtake its value: a
+            // node without the value would have to request it.
             Self::Promise(Promise { accepted: Some(_), .. })
             | Self::Accept(_)
             | Self::Learned(_)
             | Self::Chosen(_) => Lane::Log,
-            // All others are short, and others wait for them: values do not hold them up.
+            // Short messages that peers wait for: values must not delay them.
             Self::Prepare(_)
             | Self::Promise(Promise { accepted: None, .. })
             | Self::Accepted(_)
@@ -208,7 +210,7 @@ impl Message {
     where
         P: Protocol<HardState = HardState, Stamp = Ballot>,
     {
-        // Requests for a chosen slot are answered with its value, so promises for it do not matter.
+        // A request for a chosen slot is answered with its value, so its promise does not matter.
         let is_chosen = |slot: Slot| slot <= disk.hard_state.chosen() || slot <= disk.base.through;
         let is_promised = |slot: Slot, ballot: Ballot| disk.hard_state.promised(slot) >= ballot;
         match self {
@@ -216,7 +218,7 @@ impl Message {
             Self::Promise(it) => {
                 let is_reported = || match (disk.log.get(it.slot), &it.accepted) {
                     (None, None) => true,
-                    // It voted in this ballot, or above it, since it promised.
+                    // A vote at this ballot or above came after the promise, and does not contradict it.
                     (Some((stamp, _)), _) if stamp >= it.ballot => true,
                     (Some((stamp, held)), Some((voted, value))) => {
                         stamp == *voted && value.iter().next().is_some_and(|value| value == held)
@@ -237,7 +239,7 @@ impl Message {
         }
     }
 
-    /// Describes it as the papers do. The only slot of a single decree is left out.
+    /// Describes it in the terms of the paper. Leaves out the slot of a single decree.
     pub(crate) fn describe(&self, is_single: bool) -> String {
         let at = |slot: Slot| if is_single { String::new() } else { format!("{slot:?}, ") };
         match self {
@@ -254,23 +256,24 @@ impl Message {
             Self::Accepted(it) => format!("Accepted({}{})", at(it.slot), it.ballot),
             Self::Nack(it) => format!("Nack({}promised {})", at(it.slot), it.promised),
             Self::Learned(it) if it.values.len() == 1 => {
-                format!("Decided({}{})", at(it.first), brief(&it.values))
+                format!("Learned({}{})", at(it.first), brief(&it.values))
             }
             Self::Learned(Learned { first, values, .. }) => {
                 let last = first.plus(values.len()).prev();
-                format!("Decided({first:?}..{last:?})")
+                format!("Learned({first:?}..{last:?})")
             }
-            Self::Learn(it) => format!("Ask(from {:?})", it.from),
+            Self::Learn(it) => format!("Learn(from {:?})", it.from),
             Self::Chosen(it) => format!("Chosen({}{})", at(it.slot), it.ballot),
         }
     }
 }
 
-/// Describes a value in a word. A protocol does not interpret its commands, so it shows the last text in
+/// Describes a value in a word. Commands are opaque to a protocol, so it shows the last word of text in
 /// them.
 fn brief(value: &Values) -> String {
     match value.iter().next().map(|value| value.to_value()) {
         Some(Value::Command(bytes)) => {
+            // The last 8 bytes of text: the driver's header comes first, and traces stay narrow.
             let end = bytes.iter().rposition(u8::is_ascii_graphic).map_or(0, |last| last + 1);
             let tail = &bytes[end.saturating_sub(8)..end];
             let start = tail.iter().rposition(|byte| !byte.is_ascii_graphic());
@@ -284,8 +287,8 @@ fn brief(value: &Values) -> String {
     }
 }
 
-/// Returns whether a working node's disk may hold a stamp. Its own ballots may pass the horizon, if
-/// a peer claimed to be there.
+/// Returns whether a correct node's disk may hold a stamp. Its own ballots may exceed `HORIZON`, after
+/// a Nack with a round just below it.
 pub(crate) fn is_stamp(stamp: Ballot) -> bool {
     stamp == CHOSEN || (1..2 * HORIZON).contains(&stamp.round)
 }
@@ -316,7 +319,7 @@ mod tests {
         Message::Promise(Promise { slot: Slot(5), ballot, accepted })
     }
 
-    /// Every message about slot `slot` in round `round`, as a working peer sends it.
+    /// Every message about slot `slot` in round `round`, as a correct peer sends it.
     fn all(slot: u64, round: u64) -> Vec<Message> {
         let (slot, theirs, mine) = (Slot(slot), b(round, PEER), b(round, ME));
         vec![
@@ -330,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_from_one_to_the_horizon_are_sound() {
+    fn slots_and_rounds_from_one_to_the_horizon_are_valid() {
         let cases = [(1, 1, true), (END - 1, 1, true), (1, END - 1, true)];
         let bad = [(0, 1, false), (END, 1, false), (1, 0, false), (1, END, false)];
         for (slot, round, expected) in cases.into_iter().chain(bad) {
@@ -345,10 +348,12 @@ mod tests {
                 expected,
                 "{slot:?}"
             );
-            let told = Message::Learned(Learned { first: slot, values: value("x"), through: S1 });
-            assert_eq!(told.validate(PEER, ME).is_ok(), expected, "{slot:?}");
-            let told = Message::Learned(Learned { first: S1, values: value("x"), through: slot });
-            assert_eq!(told.validate(PEER, ME).is_ok(), slot.0 < END, "{slot:?}");
+            let learned =
+                Message::Learned(Learned { first: slot, values: value("x"), through: S1 });
+            assert_eq!(learned.validate(PEER, ME).is_ok(), expected, "{slot:?}");
+            let learned =
+                Message::Learned(Learned { first: S1, values: value("x"), through: slot });
+            assert_eq!(learned.validate(PEER, ME).is_ok(), slot.0 < END, "{slot:?}");
             let notice = Message::Chosen(Chosen { slot: S1, ballot: b(1, PEER), through: slot });
             assert_eq!(notice.validate(PEER, ME).is_ok(), slot.0 < END, "{slot:?}");
         }
@@ -365,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_has_the_values_that_it_is_about() {
+    fn number_of_values_is_validated() {
         let two: Values = [Value::Noop, Value::Noop].into_iter().collect();
         for wrong in [Values::default(), two.clone()] {
             let accept =
@@ -374,13 +379,13 @@ mod tests {
             let promise = promise(b(2, ME), Some((b(1, PEER), wrong)));
             assert!(promise.validate(PEER, ME).is_err(), "{promise:?}");
         }
-        let told = |values| Message::Learned(Learned { first: S1, values, through: Slot(0) });
-        assert!(told(two).validate(PEER, ME).is_ok());
-        assert!(told(Values::default()).validate(PEER, ME).is_err());
+        let learned = |values| Message::Learned(Learned { first: S1, values, through: Slot(0) });
+        assert!(learned(two).validate(PEER, ME).is_ok());
+        assert!(learned(Values::default()).validate(PEER, ME).is_err());
     }
 
     #[test]
-    fn a_vote_is_reported_up_to_the_ballot_that_asks() {
+    fn promise_reports_no_vote_above_its_ballot() {
         for (round, expected) in [(0, false), (1, true), (3, true), (4, false)] {
             let message = promise(b(3, ME), Some((b(round, ME), value("x"))));
             assert_eq!(message.validate(PEER, ME).is_ok(), expected, "{message:?}");
@@ -389,9 +394,12 @@ mod tests {
         assert!(nack(b(2, ME), b(2, PEER)).validate(PEER, ME).is_ok());
         assert!(
             nack(b(2, ME), b(2, ME)).validate(PEER, ME).is_err(),
-            "its own ballot is no obstacle"
+            "a promise of the rejected ballot itself"
         );
-        assert!(nack(b(2, ME), b(1, PEER)).validate(PEER, ME).is_err(), "nor is a lower one");
+        assert!(
+            nack(b(2, ME), b(1, PEER)).validate(PEER, ME).is_err(),
+            "a promise of a lower ballot"
+        );
     }
 
     #[test]
@@ -402,8 +410,8 @@ mod tests {
         assert!(is_stamp(CHOSEN));
     }
 
-    /// A disk that promised 3.1 for slots 5 and 6 and voted in 2.1 for "x" in slot 5; slot 4 is
-    /// chosen, and slots 1 and 2 are in the state.
+    /// Disk with promise 3.1 for slots 5 and 6 and a vote at 2.1 for "x" in slot 5. Slots through 4 are
+    /// chosen, and a snapshot covers slots 1 and 2.
     fn disk() -> Saved<PaxosLog<Many>> {
         let mut log = RunLog::new(Slot(2), b(1, ME));
         for (slot, text) in [(3, "c"), (4, "d"), (5, "x")] {
@@ -432,7 +440,7 @@ mod tests {
             (5, 3, vote(1, "x"), false),
             (5, 3, vote(2, "y"), false),
             (5, 3, None, false),
-            // The vote came after the promise and does not contradict it.
+            // A vote after the promise does not contradict it.
             (5, 2, None, true),
             (5, 2, vote(1, "z"), true),
             (6, 3, None, true),
@@ -466,7 +474,7 @@ mod tests {
 
     #[test]
     fn batch_waits_for_the_disk_if_any_message_does() {
-        let ask = Message::Learn(Learn { from: S1 });
+        let learn = Message::Learn(Learn { from: S1 });
         let prepare = Message::Prepare(Prepare { slot: S1, ballot: b(1, PEER) });
         fn of(messages: &[&Message]) -> (Gate, Lane, bool) {
             use synod_consensus::Message as Sent;
@@ -474,8 +482,8 @@ mod tests {
             let holds = Sent::<PaxosLog<Many>>::holds(&batch, PEER, ME, &disk());
             (Sent::<PaxosLog<Many>>::gate(&batch), Sent::<PaxosLog<Many>>::lane(&batch), holds)
         }
-        assert_eq!(of(&[&ask]), (Gate::Immediate, Lane::Control, true));
-        assert_eq!(of(&[&ask, &prepare]), (Gate::Durable, Lane::Control, true));
+        assert_eq!(of(&[&learn]), (Gate::Immediate, Lane::Control, true));
+        assert_eq!(of(&[&learn, &prepare]), (Gate::Durable, Lane::Control, true));
         assert_eq!(of(&[]), (Gate::Immediate, Lane::Control, true));
         let untrue = Message::Prepare(Prepare { slot: Slot(7), ballot: b(1, PEER) });
         assert_eq!(of(&[&prepare, &untrue]), (Gate::Durable, Lane::Control, false));
@@ -485,13 +493,13 @@ mod tests {
     }
 
     #[test]
-    fn values_travel_on_the_log_lane_and_hold_up_nothing() {
+    fn values_travel_on_the_log_lane_and_do_not_delay_short_messages() {
         let lanes: Vec<_> = all(1, 1).iter().map(Message::lane).collect();
         let [log, control] = [Lane::Log, Lane::Control];
         assert_eq!(lanes, [control, log, control, control, control, log]);
         assert_eq!(promise(b(2, ME), Some((b(1, ME), value("x")))).lane(), log);
-        let told = Message::Learned(Learned { first: S1, values: value("x"), through: S1 });
-        assert_eq!(told.lane(), log, "and a notice comes after the value that it is about");
+        let learned = Message::Learned(Learned { first: S1, values: value("x"), through: S1 });
+        assert_eq!(learned.lane(), log, "values, and notices after them");
     }
 
     #[test]
@@ -511,7 +519,7 @@ mod tests {
         }
         assert_eq!(brief(&Values::default()), "nothing");
         let values = [Value::Noop, Value::Noop, Value::Noop].into_iter().collect();
-        let told = Message::Learned(Learned { first: Slot(3), values, through: Slot(9) });
-        assert_eq!(told.describe(false), "Decided(s3..s5)");
+        let learned = Message::Learned(Learned { first: Slot(3), values, through: Slot(9) });
+        assert_eq!(learned.describe(false), "Learned(s3..s5)");
     }
 }

@@ -1,4 +1,4 @@
-//! Batches of messages, as they travel.
+//! Batches of messages: the unit of transmission.
 
 use crate::history::Statement;
 use crate::message::Message;
@@ -6,9 +6,8 @@ use alloc::vec;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
-/// Messages of one round to one node. On arrival each is handled on its own, as if it had come alone.
-/// A batch also states what its sender knew to be chosen; one that is made of messages alone states
-/// nothing.
+/// Messages of one round to one node. The receiver handles each of them separately. A batch also states
+/// what its sender knew to be chosen; one built from messages with [`FromIterator`] states nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct MessageBatch {
     statement: Statement,
@@ -22,7 +21,7 @@ impl MessageBatch {
         &self.messages
     }
 
-    /// Returns the messages, in order, to own.
+    /// Converts the batch into its messages, in order.
     #[must_use]
     pub fn into_messages(self) -> Vec<Message> {
         self.messages
@@ -32,7 +31,7 @@ impl MessageBatch {
         Self { statement, messages: vec![message] }
     }
 
-    /// Returns its sender's statement.
+    /// Returns the sender's statement.
     pub(crate) fn statement(&self) -> Statement {
         self.statement
     }

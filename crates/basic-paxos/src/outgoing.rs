@@ -7,43 +7,43 @@ use alloc::vec::Vec;
 use core::mem;
 use synod_types::NodeId;
 
-/// A batch takes no further message beyond this, in bytes of values and a little for each
-/// message; a message that is longer by itself travels alone.
-const MOST_BYTES: usize = 256 << 10;
+/// Longest batch, by [`Message::size`]. A message that is longer by itself travels alone.
+const MAX_BATCH_BYTES: usize = 256 << 10;
 
-/// Batches that are still open. Messages of one round to one node travel together: a
-/// batch of those that wait for the disk, and one of those that need not wait.
+/// Batches of the current round. Messages to one node share a batch if they have the same gate and lane.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Outgoing {
-    /// Statement of the batches that are begun.
+    /// Statement of new batches.
     pub(crate) statement: Statement,
-    batches: Vec<Open>,
+    batches: Vec<OpenBatch>,
 }
 
+/// Batch that may take further messages.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Open {
+struct OpenBatch {
     to: NodeId,
     batch: MessageBatch,
     bytes: usize,
 }
 
 impl Outgoing {
-    /// Adds a message to an open batch, or begins one.
+    /// Adds a message to an open batch, or to a new one.
     pub(crate) fn push(&mut self, to: NodeId, message: Message) {
         let bytes = message.size();
-        let takes = |open: &&mut Open| {
+        let fits = |open: &&mut OpenBatch| {
+            // Same gate and lane: a durable message would make the others wait for the disk.
             let first = open.batch.messages().first();
             let alike = first.is_some_and(|first| first.travels_like(&message));
-            open.to == to && alike && open.bytes + bytes <= MOST_BYTES
+            open.to == to && alike && open.bytes + bytes <= MAX_BATCH_BYTES
         };
-        match self.batches.iter_mut().rev().find(takes) {
+        match self.batches.iter_mut().rev().find(fits) {
             Some(open) => {
                 open.bytes += bytes;
                 open.batch.add(message);
             }
             None => {
                 let batch = MessageBatch::new(self.statement, message);
-                self.batches.push(Open { to, batch, bytes });
+                self.batches.push(OpenBatch { to, batch, bytes });
             }
         }
     }
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn durable_messages_hold_up_no_others() {
+    fn durable_messages_do_not_delay_others() {
         let mut outgoing = Outgoing::default();
         for slot in 1..=3 {
             outgoing.push(N2, prepare(slot));
@@ -89,15 +89,15 @@ mod tests {
         assert_eq!(
             lengths(outgoing),
             [(2, 3), (2, 3), (3, 3), (2, 1)],
-            "a question has its own lane"
+            "a request has its own lane"
         );
     }
 
     #[test]
     fn batch_is_bounded() {
         let mut outgoing = Outgoing::default();
-        outgoing.push(N2, accept(1, MOST_BYTES / 2));
-        outgoing.push(N2, accept(2, MOST_BYTES));
+        outgoing.push(N2, accept(1, MAX_BATCH_BYTES / 2));
+        outgoing.push(N2, accept(2, MAX_BATCH_BYTES));
         outgoing.push(N2, accept(3, 10));
         outgoing.push(N2, accept(4, 10));
         assert_eq!(lengths(outgoing), [(2, 3), (2, 1)]);
@@ -107,7 +107,7 @@ mod tests {
     fn batch_may_be_full_to_the_last_byte() {
         for (more, batches) in [(0, 1), (1, 2)] {
             let mut outgoing = Outgoing::default();
-            // A value has a byte of its own beside its command, and a message 32.
+            // A value counts a byte more than its command, and a message 32 more than its value.
             outgoing.push(N2, accept(1, 1000));
             outgoing.push(N2, accept(2, 1000));
             outgoing.push(N2, accept(3, (256 << 10) - 2 * 1033 - 33 + more));
