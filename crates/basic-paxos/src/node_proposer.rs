@@ -1,4 +1,4 @@
-//! The proposer's side of a core: its slots, ballots and retransmissions.
+//! Proposer side of a core: its slots, ballots and retransmissions.
 
 #[cfg(test)]
 mod tests;
@@ -18,27 +18,27 @@ use core::time::Duration;
 use synod_consensus::{ProtocolEvent, Refusal, StepDownReason};
 use synod_types::{Ballot, Instant, NodeId, Slot, Ticket, Values};
 
-/// Slowest links that retransmissions take into account, in bytes a second.
+/// Bounds of the assumed link rate in retransmission timeouts, in bytes a second.
 const SLOW_LINKS: RangeInclusive<u64> = 512 << 10..=8 << 20;
 
-/// This node's proposals, and the commands that wait for one.
+/// This node's proposals, and the commands that wait for a slot.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Proposals {
     open: BTreeMap<Slot, Proposal>,
     queue: CommandQueue,
     window: CongestionWindow,
-    /// Times of the last messages of other nodes.
+    /// Time of the last message from each node.
     last_messages: BTreeMap<NodeId, Instant>,
 }
 
-/// A proposal for one slot.
+/// Proposal for one slot.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Proposal {
     proposer: Proposer<Values>,
-    /// The command that is the proposer's own value; none if that is a no-op.
+    /// Command that is the proposer's own value; none if that is a no-op.
     command: Option<Command>,
-    /// True if any acceptor was asked to vote for the own value: then it may be chosen here.
-    at_stake: bool,
+    /// True if the own value was sent in an Accept: then it may be chosen in this slot.
+    was_proposed: bool,
     backoff: Backoff,
     stage: Stage,
     /// Time when the phase began.
@@ -49,51 +49,53 @@ struct Proposal {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Stage {
-    /// Waits for answers.
+    /// Waiting for replies.
     Awaiting,
-    /// Gives others time.
+    /// Waiting before the next ballot.
     BackingOff,
 }
 
 impl Proposal {
-    /// Creates a proposal of a command, or else of a no-op.
+    /// Creates a proposal of a command, or of a no-op if there is none.
     fn new(mut proposer: Proposer<Values>, command: Option<Command>, now: Instant) -> Self {
-        // A command that has lost slots bids higher, so that no node loses for ever.
+        // Each lost slot raises the first round by one: otherwise the node with the lowest id, whose
+        // ballots are the lowest of a round, could lose forever.
         let round = command.as_ref().map_or(0, |command| command.lost);
         proposer.observe(Ballot { round, ..Ballot::ZERO });
         let backoff = Backoff::default();
         let stage = Stage::Awaiting;
-        Self { proposer, command, at_stake: false, backoff, stage, since: now, repeats: 0 }
+        Self { proposer, command, was_proposed: false, backoff, stage, since: now, repeats: 0 }
     }
 
     fn begin_phase(&mut self, now: Instant) {
         (self.stage, self.since, self.repeats) = (Stage::Awaiting, now, 0);
     }
 
-    /// Returns the length of the value that it is about, in bytes.
+    /// Returns the length of the proposed value, in bytes.
     fn byte_len(&self) -> usize {
         match self.proposer.awaiting() {
             Awaiting::Votes(value) => value.byte_len(),
+            // Counted in phase 1 already, or phase 2 of many slots at once would exceed `flight_bytes`.
             Awaiting::Promises | Awaiting::Nothing => self.proposer.own().byte_len(),
         }
     }
 }
 
-/// Returns the time that a slow link takes for so many bytes: one that carries the values in flight in
-/// half a second, as narrow limits are set for narrow links.
+/// Returns the time that a slow link takes to carry `bytes`.
 pub(crate) fn link_time(bytes: usize, limits: &Limits) -> Duration {
+    // Narrow limits are set for narrow links: a link carries `flight_bytes` in half a second.
     let slow = (limits.flight_bytes as u64 * 2).clamp(*SLOW_LINKS.start(), *SLOW_LINKS.end());
     Duration::from_micros(bytes as u64 * 1_000_000 / slow)
 }
 
 impl Proposals {
-    /// Queues a client's command for a slot. Its ticket is answered when the command is chosen: until
-    /// then this node keeps trying, unless so many newer commands come that it has to give way.
+    /// Queues a client's command. Its ticket is placed when the command is chosen. Until then this node
+    /// keeps proposing it, or refuses it as Busy because it is the oldest in a full queue.
     ///
-    /// The oldest give way, because their clients have most likely given up by now: were the newest
-    /// turned away instead, a node that was cut off would return with a queue that no client waits for,
-    /// and refuse those that do. A queued command is up for vote nowhere: no acceptor was asked for it
-    /// yet, or every slot where one was is decided otherwise. So the refusal is final.
+    /// The oldest commands are refused because their clients have most likely given up. Otherwise a node
+    /// that was partitioned would return with a queue of such commands and refuse those of clients that
+    /// wait. The refusal is final: a queued command was never sent in an Accept, or another value was
+    /// chosen in each slot where it was.
     pub(crate) fn on_propose<P: Paxos>(
         &mut self,
         cx: &mut Context<P>,
@@ -101,6 +103,7 @@ impl Proposals {
         command: &[u8],
     ) {
         let limits = cx.config.limits();
+        // Not Busy: a retry can never succeed.
         if cx.slots.is_full() {
             return cx.fx.refuse(ticket, Refusal::Unsupported);
         }
@@ -113,7 +116,7 @@ impl Proposals {
         self.queue.push(cx.now, ticket, value);
     }
 
-    /// Returns whether there was a command to refuse.
+    /// Refuses the oldest queued command. Returns whether there was one.
     fn refuse_oldest<P: Paxos>(&mut self, cx: &mut Context<P>, why: Refusal) -> bool {
         let oldest = self.queue.pop_oldest();
         let was_queued = oldest.is_some();
@@ -123,7 +126,7 @@ impl Proposals {
         was_queued
     }
 
-    /// Refuses all queued commands: every slot is chosen, so they have lost for good.
+    /// Refuses all queued commands, because every slot is chosen.
     pub(crate) fn refuse_queued<P: Paxos>(&mut self, cx: &mut Context<P>) {
         while self.refuse_oldest(cx, Refusal::Unsupported) {}
     }
@@ -132,7 +135,7 @@ impl Proposals {
         self.open.is_empty() && self.queue.is_empty()
     }
 
-    /// Records that a message of this node came.
+    /// Records a message from this node.
     pub(crate) fn on_message_from(&mut self, now: Instant, from: NodeId) {
         self.last_messages.insert(from, now);
     }
@@ -142,15 +145,15 @@ impl Proposals {
         if self.is_blocked(cx) {
             self.unblock(cx);
         }
-        // A queue that is bounded by its length only would go on with commands for minutes after their
-        // clients have given up.
+        // A bound of the length alone would leave commands in the queue for minutes after their clients
+        // have given up.
         while self.queue.is_stale(cx.now, cx.config.timing().max_queue_time)
             && self.refuse_oldest(cx, Refusal::Busy)
         {}
         self.open_queued(cx);
     }
 
-    /// Gives queued commands a slot each, after all that any node is known to have used.
+    /// Opens a proposal for each queued command, in slots that no node is known to have used.
     fn open_queued<P: Paxos>(&mut self, cx: &mut Context<P>) {
         let mut in_flight = self.bytes_in_flight();
         while !self.queue.is_empty()
@@ -159,6 +162,7 @@ impl Proposals {
             && self.window.has_room(self.open.len())
         {
             let Some(slot) = self.free_slot(cx.slots) else { return };
+            // Chosen already, and its value is in flight: every voter would send it once more.
             if slot <= arriving(cx) {
                 return;
             }
@@ -167,24 +171,24 @@ impl Proposals {
         }
     }
 
-    /// Returns the length of all proposed values: as much is in flight to each voter at most, but for
+    /// Returns the length of all proposed values: at most this is in flight to each voter, apart from
     /// retransmissions.
     fn bytes_in_flight(&self) -> usize {
         self.open.values().map(Proposal::byte_len).sum()
     }
 
-    /// Returns the first slot after all that any node is known to have used, if it may be open.
+    /// Returns the first slot that no node is known to have used, if it is open.
     fn free_slot(&self, slots: &Slots) -> Option<Slot> {
         let next = slots.next_unused();
         let is_free = !self.open.contains_key(&next) && slots.state(next) == SlotState::Open;
         is_free.then_some(next)
     }
 
-    /// Begins to propose at an open slot: a command if one is queued, else a no-op.
+    /// Opens a proposal for an open slot: of a queued command, or of a no-op if there is none.
     fn open<P: Paxos>(&mut self, cx: &mut Context<P>, slot: Slot) {
         debug_assert_eq!(cx.slots.state(slot), SlotState::Open, "only open slots are proposed for");
-        // While commands wait for long, the newest goes first: its client is the one most likely to
-        // be still there. The oldest are refused or proposed when the load lets up.
+        // Under overload the newest goes first: its client is the most likely to be waiting still. The
+        // oldest are refused, or proposed when the load decreases.
         let is_loaded = self.queue.is_stale(cx.now, cx.config.timing().max_wait);
         let command = if is_loaded { self.queue.pop_newest() } else { self.queue.pop_oldest() };
         let value = command.as_ref().map_or_else(Values::noop, |command| command.value.clone());
@@ -195,10 +199,11 @@ impl Proposals {
         self.prepare(cx, slot);
     }
 
-    /// Phase 1a under a new ballot. It is above this node's own durable promise, and is promised here
-    /// before it leaves: so no ballot is used twice, even if a crash loses writes.
+    /// Begins phase 1 under a new ballot.
     fn prepare<P: Paxos>(&mut self, cx: &mut Context<P>, slot: Slot) {
         let Some(proposal) = self.open.get_mut(&slot) else { return };
+        // Ballots must be unique (PMS §2.5). This one is above the own durable promise, and this node's
+        // acceptor promises it before the Prepare is sent: no restart uses it again.
         proposal.proposer.observe(cx.slots.promised(slot));
         let ballot = proposal.proposer.prepare();
         proposal.begin_phase(cx.now);
@@ -219,22 +224,23 @@ impl Proposals {
         let Some(proposal) = self.open.get_mut(&slot) else { return };
         let Some(value) = proposal.proposer.on_promise(from, ballot, accepted) else { return };
         cx.round_trip.measure(cx.now.since(proposal.since), cx.config.timing().max_wait);
-        // A rival's higher ballot came here meanwhile, and has most likely come to the others: they
-        // would reject the value, and it would take up the links for nothing.
+        // This node has promised a rival's higher ballot since, and the others most likely have, too.
+        // They would reject the Accept, and its value would fill the links for nothing.
         let promised = cx.slots.promised(slot);
         if promised > ballot {
             proposal.proposer.observe(promised);
             return self.give_way(cx, slot);
         }
-        proposal.at_stake |= value == *proposal.proposer.own();
+        proposal.was_proposed |= value == *proposal.proposer.own();
         proposal.begin_phase(cx.now);
+        // The own acceptor votes first. Its Accepted waits for the disk and is counted like the others.
         let accept = Accept { slot, ballot, value };
         cx.on_accept(cx.me(), accept.clone());
         cx.send_to_voters(&Message::Accept(accept));
         self.arm(cx, slot);
     }
 
-    /// Counts a vote. Returns the value if it is chosen by that.
+    /// Counts a vote. Returns the value if this vote completes a quorum.
     pub(crate) fn on_accepted<P: Paxos>(
         &mut self,
         cx: &mut Context<P>,
@@ -247,11 +253,12 @@ impl Proposals {
         Some(value)
     }
 
-    /// Counts a rejection. That does not end the ballot: the others may still make a quorum. It ends
-    /// when they cannot, or have not by the time that the answers are overdue.
+    /// Counts a rejection. The ballot ends when the remaining acceptors cannot make a quorum, or when
+    /// their replies are overdue.
     pub(crate) fn on_nack<P: Paxos>(&mut self, cx: &mut Context<P>, from: NodeId, nack: &Nack) {
         let Some(proposal) = self.open.get_mut(&nack.slot) else { return };
         let is_lost = proposal.proposer.on_nack(from, nack.ballot, nack.promised);
+        // A late rejection while backing off must not draw a new, longer wait.
         if is_lost && proposal.stage == Stage::Awaiting {
             self.give_way(cx, nack.slot);
         }
@@ -261,15 +268,17 @@ impl Proposals {
         let Some(proposal) = self.open.get_mut(&slot) else { return };
         match proposal.stage {
             Stage::BackingOff => self.prepare(cx, slot),
+            // A rival has a higher ballot, so retransmissions would most likely be rejected, too.
             Stage::Awaiting if proposal.proposer.was_rejected() => self.give_way(cx, slot),
             Stage::Awaiting => self.retransmit(cx, slot),
         }
     }
 
-    /// Leaves a slot to the rival that outbid this node. As long as no acceptor was asked to vote for
-    /// the own value here, it is not bound to this slot, and goes to another one if one is free.
+    /// Yields to the rival that outbid this node: moves the command to a free slot if possible, or else
+    /// backs off.
     fn give_way<P: Paxos>(&mut self, cx: &mut Context<P>, slot: Slot) {
-        let is_bound = self.open.get(&slot).is_none_or(|proposal| proposal.at_stake);
+        // A value that was sent in an Accept may be chosen here: in another slot it could be chosen twice.
+        let is_bound = self.open.get(&slot).is_none_or(|proposal| proposal.was_proposed);
         if is_bound || self.free_slot(cx.slots).is_none() {
             return self.back_off(cx, slot);
         }
@@ -280,7 +289,7 @@ impl Proposals {
         }
     }
 
-    /// Gives the others time. Full jitter: the driver draws from the whole range.
+    /// Backs off: sets the timer of the next ballot.
     fn back_off<P: Paxos>(&mut self, cx: &mut Context<P>, slot: Slot) {
         let Some(proposal) = self.open.get_mut(&slot) else { return };
         proposal.backoff.fail();
@@ -292,15 +301,17 @@ impl Proposals {
         cx.fx.set_timer(Timer::Slot(slot), range);
     }
 
-    /// Sends the same message again to the acceptors that have not answered in time. Only a new ballot
-    /// would have to begin with phase 1, and it would spoil what is in flight.
+    /// Sends the message of the phase again to the acceptors that have not replied.
     fn retransmit<P: Paxos>(&mut self, cx: &mut Context<P>, slot: Slot) {
+        // Without any replies one slot is enough to find out when peers are reachable again. A slot whose
+        // chosen value is in flight needs no message.
         let is_oldest = self.open.range(..slot).next().is_none();
         if self.is_unanswered() && !is_oldest || slot <= arriving(cx) {
             return self.arm(cx, slot);
         }
         let Some(proposal) = self.open.get_mut(&slot) else { return };
         proposal.repeats += 1;
+        // The same ballot: a new one would repeat phase 1 and make acceptors reject what is in flight.
         let ballot = proposal.proposer.ballot();
         let message = match proposal.proposer.awaiting() {
             Awaiting::Nothing => return,
@@ -309,6 +320,7 @@ impl Proposals {
                 Message::Accept(Accept { slot, ballot, value: value.clone() })
             }
         };
+        // This node's acceptor replies through its disk, never over a lossy link.
         let (late, me) = (proposal.proposer.unanswered(), cx.me());
         for voter in late.into_iter().filter(|voter| *voter != me) {
             cx.send(voter, message.clone());
@@ -316,34 +328,37 @@ impl Proposals {
         self.arm(cx, slot);
     }
 
-    /// Returns whether the oldest proposal stays without answers. No peer may receive anything, so it
-    /// asks for all: the others send nothing, and no more are begun.
+    /// Returns whether the oldest proposal was retransmitted more than once. The node may be partitioned
+    /// then: only this proposal is retransmitted, and none is opened.
     fn is_unanswered(&self) -> bool {
         self.open.first_key_value().is_some_and(|(_, oldest)| oldest.repeats > 1)
     }
 
-    /// Sets the time when answers are overdue: twice as long after each retransmission. A value queues
-    /// for the link after those of other slots, and must not be sent once more while it waits there. So
-    /// the time that a slow link takes for all of them, if they are as long as this one, is added.
+    /// Sets the retransmission timer.
     fn arm<P: Paxos>(&self, cx: &mut Context<P>, slot: Slot) {
         let Some(proposal) = self.open.get(&slot) else { return };
+        // Doubled after each retransmission, as TCP does (RFC 6298, 5.5): the network may be congested.
         let wait = cx.round_trip.estimate().saturating_mul(4 << proposal.repeats.min(16));
         let mut wait = wait.min(cx.config.timing().max_wait);
         if let Awaiting::Votes(value) = proposal.proposer.awaiting() {
             let limits = cx.config.limits();
+            // A value may queue for the link after those of the other slots, and must not be sent again
+            // while it waits there. The others are taken to be as long as this one.
             let most = limits.flight_bytes.max(value.byte_len());
             let queued = value.byte_len().saturating_mul(self.open.len()).min(most);
             wait += link_time(queued, limits) * (1 << proposal.repeats.min(3));
         }
+        // Random, so that rivals which began together do not retransmit together.
         cx.fx.set_timer(Timer::Slot(slot), wait..wait.saturating_mul(3) / 2);
     }
 
-    /// Ends the proposal for a chosen slot. A command that lost tries the next slot.
+    /// Closes the proposal for a chosen slot. A command that lost the slot is queued again.
     pub(crate) fn close<P: Paxos>(&mut self, cx: &mut Context<P>, slot: Slot, chosen: &Values) {
         let open = self.open.len();
         let Some(proposal) = self.open.remove(&slot) else { return };
         cx.fx.cancel_timer(Timer::Slot(slot));
         match proposal.command {
+            // By value, not by proposer: another node may have finished this node's proposal.
             Some(command) if command.value == *chosen => {
                 self.window.won(open, cx.config.limits().window);
                 cx.fx.placed(command.ticket, slot);
@@ -356,9 +371,10 @@ impl Proposals {
         }
     }
 
-    /// Ends the proposals for slots that a snapshot covers. A command that was in flight there may be
-    /// among what it holds: it counts as placed, and the driver's sessions find out.
+    /// Closes the proposals for slots that a snapshot covers.
     pub(crate) fn close_installed<P: Paxos>(&mut self, cx: &mut Context<P>, through: Slot) {
+        // The chosen values are compacted away, so the outcome is unknown here. The command counts as
+        // placed, and the driver's sessions determine whether it was applied.
         while let Some(proposal) = self.open.first_entry().filter(|open| *open.key() <= through) {
             let (slot, proposal) = proposal.remove_entry();
             cx.fx.cancel_timer(Timer::Slot(slot));
@@ -368,41 +384,41 @@ impl Proposals {
         }
     }
 
-    /// Returns whether the slot that everything waits for has made no progress for a while, and is not
-    /// this node's own.
+    /// Returns whether the first slot that is not chosen has made no progress for some time, and has no
+    /// proposal of this node.
     fn is_blocked<P: Paxos>(&self, cx: &Context<P>) -> bool {
-        // A slot that is chosen ahead of others blocks nothing. If it counted, this node would go on
-        // opening slots after it, one more at each flush.
+        // A slot that was chosen out of order blocks nothing. If it counted, each flush would open one
+        // more slot after it.
         let next = cx.slots.first_not_chosen_after(arriving(cx));
         cx.slots.last_progress(next).is_some()
             && self.is_stalled(cx, next)
             && !self.open.contains_key(&next)
     }
 
-    /// Returns whether an open slot has made no progress for so long that this node finishes it. A
-    /// proposer that still sends is alive: its value for this slot waits for the link or for
-    /// disks, among those of other slots. A ballot above its own would make it send all of them
-    /// again, so it has the time that a slow link takes for all that it may have in flight.
+    /// Returns whether an open slot has made no progress for so long that this node finishes it.
     fn is_stalled<P: Paxos>(&self, cx: &Context<P>, slot: Slot) -> bool {
         let (limits, guess) = (cx.config.limits(), cx.config.timing().catch_up * 2);
         let is_measured = cx.round_trip.is_measured();
-        let a_few_tries = cx.round_trip.estimate().saturating_mul(8);
-        let patience = if is_measured { a_few_tries } else { guess };
+        // Longer than a phase with one retransmission takes: see `arm`.
+        let measured = cx.round_trip.estimate().saturating_mul(8);
+        let timeout = if is_measured { measured } else { guess };
+        // No promise and no vote since the start: this node has received no proposal for the slot.
         let Some(at) = cx.slots.last_progress(slot) else { return true };
+        // A proposer that still sends is alive: its value for this slot is queued for a link or a disk,
+        // among those of other slots. A higher ballot would make it send all of them again. So it has the
+        // time that a slow link takes for all values that it may have in flight.
         let proposer = cx.slots.promised(slot).node;
-        let is_recent = |at: &Instant| cx.now.since(*at) < patience.max(guess);
+        let is_recent = |at: &Instant| cx.now.since(*at) < timeout.max(guess);
         let is_active =
             proposer != cx.me() && self.last_messages.get(&proposer).is_some_and(is_recent);
         let queued =
             if is_active { link_time(limits.flight_bytes, limits) } else { Duration::ZERO };
-        cx.now.since(at) >= patience + queued
+        cx.now.since(at) >= timeout + queued
     }
 
-    /// Finishes what blocks the log: every open slot that any node is known to have used, and that has
-    /// made no progress for a while, gets a proposal of this node. Phase 1 finds what was voted for
-    /// there; where there is nothing, a queued command or a no-op fills the hole. The others receive the
-    /// first such proposal, and leave the slot alone. Before it has measured a round trip, or while it
-    /// gets no answers, a node tries one slot only.
+    /// Finishes slots that block the log: opens a proposal in each used slot that has made no progress
+    /// for some time. Phase 1 finds the values that were voted for; a queued command or a no-op fills a
+    /// slot without any.
     pub(crate) fn unblock<P: Paxos>(&mut self, cx: &mut Context<P>) {
         let last = cx.slots.last_used().min(cx.slots.last_open());
         let mut in_flight = self.bytes_in_flight();
@@ -415,8 +431,10 @@ impl Proposals {
             let is_open = cx.slots.state(slot) == SlotState::Open;
             if is_open && self.is_stalled(cx, slot) && !self.open.contains_key(&slot) {
                 self.open(cx, slot);
-                // Others have probably voted for the same value, and report it.
+                // Other acceptors have most likely voted for the same value and will report it.
                 in_flight += cx.slots.value_at(slot).map_or(0, |value| value.byte_len());
+                // One slot until a round trip is measured: a timeout from a mere guess may be too short,
+                // and then each opened slot displaces a live proposer.
                 if !cx.round_trip.is_measured() {
                     return;
                 }
@@ -440,7 +458,7 @@ impl Proposals {
     }
 }
 
-/// Returns the slot through which chosen values are on their way here.
+/// Returns the slot through which chosen values are in flight to this node.
 fn arriving<P: Paxos>(cx: &Context<P>) -> Slot {
     cx.slots.arriving(cx.now, cx.config.timing().max_wait)
 }

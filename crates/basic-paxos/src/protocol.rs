@@ -1,4 +1,4 @@
-//! The two protocols of this crate, as its parts see them.
+//! The two protocols of this crate, and the trait bound that its parts use.
 
 use crate::hard_state::HardState;
 use crate::message::HORIZON;
@@ -10,17 +10,17 @@ use synod_types::{Ballot, Slot};
 
 /// Number of decrees that a core runs.
 pub trait Arity: sealed::Sealed + Copy + Eq + Hash + Debug + Send + 'static {
-    /// The protocol's name on the command line.
+    /// Name of the protocol on the command line.
     const NAME: &'static str;
     /// Last slot of the log.
     const SLOTS: u64;
 }
 
-/// One decree: see [`SingleDecree`](crate::SingleDecree).
+/// Arity of [`SingleDecree`](crate::SingleDecree).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Single {}
 
-/// A decree for every slot of a log: see [`BasicPaxos`](crate::BasicPaxos).
+/// Arity of [`BasicPaxos`](crate::BasicPaxos): a decree for every slot of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Many {}
 
@@ -43,13 +43,13 @@ mod sealed {
 /// Timers of a core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Timer {
-    /// Retransmission for this slot, or the end of backing off from it.
+    /// Retransmission, or end of the backoff, in this slot.
     Slot(Slot),
-    /// The next catch-up request.
+    /// Next catch-up request.
     CatchUp,
 }
 
-/// A protocol of this crate. The parts of a core are written for it, because the core is made of them.
+/// Protocol of this crate. The parts of a core are generic over it, because both protocols use them.
 pub(crate) trait Paxos:
     Protocol<Message = MessageBatch, HardState = HardState, Stamp = Ballot, Timer = Timer>
 {

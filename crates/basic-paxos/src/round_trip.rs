@@ -1,8 +1,8 @@
-//! Measured round trips.
+//! Round-trip time estimate.
 
 use core::time::Duration;
 
-/// A smoothed round trip, both disks included. All waits are multiples of it.
+/// Smoothed round-trip time, both disks included. All waits are multiples of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct RoundTrip {
     estimate: Duration,
@@ -10,7 +10,7 @@ pub(crate) struct RoundTrip {
 }
 
 impl RoundTrip {
-    /// Creates an estimate that nothing was measured for.
+    /// Creates an estimate without a measurement.
     pub(crate) fn guess(estimate: Duration) -> Self {
         Self { estimate, is_measured: false }
     }
@@ -19,14 +19,14 @@ impl RoundTrip {
         self.estimate
     }
 
-    /// Returns whether the estimate rests on a measurement.
+    /// Returns whether the estimate contains a measurement.
     pub(crate) fn is_measured(self) -> bool {
         self.is_measured
     }
 
-    /// Adds a sample, with the weight that TCP gives it (RFC 6298, 2).
+    /// Adds a sample with a weight of 1/8, as TCP does (RFC 6298, 2).
     pub(crate) fn measure(&mut self, sample: Duration, max: Duration) {
-        // A simulated round trip may take no time, and then no wait would ever end.
+        // A round trip in a simulator may take no time. Waits of zero would end in a busy loop.
         let sample = sample.clamp(Duration::from_micros(50).min(max), max);
         self.estimate = (self.estimate * 7 + sample) / 8;
         self.is_measured = true;
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sample_is_bounded_by_the_longest_wait_however_short() {
+    fn sample_is_bounded_by_the_longest_wait() {
         let max = Duration::from_micros(1);
         let mut round_trip = RoundTrip::guess(max);
         round_trip.measure(Duration::from_secs(1), max);

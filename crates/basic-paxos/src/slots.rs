@@ -1,4 +1,4 @@
-//! The slots of a log: promises, votes, and what is chosen.
+//! Slots of a log: promises, votes and chosen values.
 
 use crate::acceptor::Acceptor;
 use crate::hard_state::HardState;
@@ -10,45 +10,45 @@ use core::time::Duration;
 use synod_consensus::{Base, Effects, Run, RunLog, Write};
 use synod_types::{Ballot, Instant, Slot, Values};
 
-/// State of a slot from this node's point of view.
+/// State of a slot as this node knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SlotState {
-    /// Its value is known to be chosen.
+    /// Known to be chosen.
     Chosen,
-    /// It may be voted on.
+    /// Within the window: it may be voted on.
     Open,
-    /// It is after the window: this node has missed something.
+    /// After the window: a message for it shows that this node lags.
     BeyondWindow,
 }
 
-/// Every slot's acceptor and value.
+/// Acceptor state and values of all slots.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Slots {
     hard_state: HardState,
-    /// True if the hard state was changed since it was written.
+    /// True if the hard state has changed since it was written.
     is_dirty: bool,
     base: Base<Ballot>,
     /// Votes under their ballots, and chosen values.
     log: RunLog<Ballot>,
-    /// Chosen slots after the first one that is not known to be chosen.
+    /// Chosen slots after the first slot that is not known to be chosen.
     chosen_ahead: BTreeSet<Slot>,
     /// Last slot that any node is known to have used.
     last_used: Slot,
-    /// Last slot through which all is chosen, according to peers.
+    /// Highest slot through which a peer knows all chosen values.
     peers_chosen: Slot,
-    /// Time when this node last found more slots to be chosen.
+    /// Time when the chosen part of the log last grew.
     last_advance: Instant,
-    /// Times of the last new promise or vote of open slots. Repetitions do not count, or a proposer that
-    /// receives no answers could keep all others away from its slot.
+    /// Time of the last new promise or vote of each open slot. Retransmissions do not count: otherwise a
+    /// proposer that receives no replies could keep all others away from its slot.
     last_progress: BTreeMap<Slot, Instant>,
     /// Number of slots that may be open.
     window: usize,
-    /// Last slot there is.
+    /// Last slot of the log.
     end: Slot,
 }
 
 impl Slots {
-    /// Creates the slots that a disk holds. Values learnt after a hole are found in the log.
+    /// Creates the slots from recovered state.
     pub(crate) fn new(
         hard_state: HardState,
         base: Base<Ballot>,
@@ -70,6 +70,8 @@ impl Slots {
             window,
             end,
         };
+        // The hard state records no chosen slot after a hole, but the stamp of a learnt value shows that
+        // it is chosen.
         let learnt = slots.log.runs_from(slots.chosen().next()).filter(|run| run.stamp == CHOSEN);
         for run in learnt {
             slots.chosen_ahead.extend((0..run.values.len()).map(|index| run.first.plus(index)));
@@ -78,7 +80,7 @@ impl Slots {
         slots
     }
 
-    /// Returns the slot through which all is known to be chosen.
+    /// Returns the last slot through which all are known to be chosen.
     pub(crate) fn chosen(&self) -> Slot {
         self.hard_state.chosen()
     }
@@ -91,7 +93,7 @@ impl Slots {
         &self.log
     }
 
-    /// Returns the last slot there is.
+    /// Returns the last slot of the log.
     pub(crate) fn end(&self) -> Slot {
         self.end
     }
@@ -133,25 +135,25 @@ impl Slots {
         self.chosen().plus(self.window).min(self.end)
     }
 
-    /// Returns the slot after all that any node is known to have used, if it is within the log.
+    /// Returns the first slot that no node is known to have used, or the last one of the log.
     pub(crate) fn next_unused(&self) -> Slot {
         self.last_used.next().min(self.end)
     }
 
-    /// Returns the slot through which chosen values are on their way here, while this node makes
-    /// progress: each request for one of them would be answered with its value once more, by every
-    /// voter. A node that makes no progress proposes for them, because the peer that knew them may be
-    /// gone.
+    /// Returns the slot through which chosen values are in flight to this node; zero if its log has not
+    /// advanced for `max_wait`.
     pub(crate) fn arriving(&self, now: Instant, max_wait: Duration) -> Slot {
-        let is_fed = now.since(self.last_advance) < max_wait;
-        if is_fed { self.peers_chosen } else { Slot::ZERO }
+        // Every voter would answer a Prepare for such a slot with its value once more. Without progress
+        // this node has to propose for them, because the peer that knew them may be gone.
+        let is_advancing = now.since(self.last_advance) < max_wait;
+        if is_advancing { self.peers_chosen } else { Slot::ZERO }
     }
 
     pub(crate) fn promised(&self, slot: Slot) -> Ballot {
         self.hard_state.promised(slot)
     }
 
-    /// Returns the acceptor of an open slot, as its promise and vote on disk make it.
+    /// Returns the acceptor of an open slot, made from its promise and its vote.
     pub(crate) fn acceptor(&self, slot: Slot) -> Acceptor<Values> {
         debug_assert_eq!(self.state(slot), SlotState::Open, "only open slots are voted on");
         let stamp = self.log.stamp_at(slot);
@@ -159,34 +161,35 @@ impl Slots {
         Acceptor::restored(self.promised(slot), accepted)
     }
 
-    /// Returns the value at a slot: chosen, or only voted for.
+    /// Returns the value at a slot: chosen, or merely voted for.
     pub(crate) fn value_at(&self, slot: Slot) -> Option<Values> {
         let run = self.log.run_at(slot)?;
         let index = usize::try_from(slot.0 - run.first.0).ok()?;
         Some(run.values.slice(index, index + 1))
     }
 
-    /// Records a use of slots through this one.
+    /// Records that slots through this one are used.
     pub(crate) fn use_through(&mut self, slot: Slot) {
         self.last_used = self.last_used.max(slot);
     }
 
-    /// Records how far a peer knows all chosen values.
+    /// Records the slot through which a peer knows all chosen values.
     pub(crate) fn on_peer_chosen(&mut self, through: Slot) {
         self.peers_chosen = self.peers_chosen.max(through);
     }
 
-    /// Records a new promise or vote. Promises are written with the round's other writes, once for all.
+    /// Records a new promise or vote. The promise is written at the end of the round.
     pub(crate) fn promise(&mut self, now: Instant, slot: Slot, ballot: Ballot) {
-        debug_assert!(ballot < CHOSEN, "the mark of learnt values is no ballot");
+        debug_assert!(ballot < CHOSEN, "{ballot} is not the stamp of learnt values");
         self.last_progress.insert(slot, now);
+        // A vote at the promised ballot is progress, but needs no second write of the promise.
         if self.promised(slot) < ballot {
             self.hard_state.promise(slot, ballot);
             self.is_dirty = true;
         }
         debug_assert!(
             self.promised(slot) >= ballot,
-            "a promise is kept as long as its slot is open"
+            "the promise of {slot:?} is at least {ballot}"
         );
     }
 
@@ -208,14 +211,14 @@ impl Slots {
         self.log.put(run);
     }
 
-    /// Records that the value of an open slot is chosen. No promise is touched, up or down.
+    /// Records that the value of an open slot is chosen.
     pub(crate) fn choose(&mut self, slot: Slot) {
-        debug_assert!(slot > self.chosen() && slot <= self.end, "open slots are chosen, and once");
+        // The promise stays: a crash may undo what was learnt, and then the slot's acceptor needs it.
+        debug_assert!(slot > self.chosen() && slot <= self.end, "{slot:?} is open");
         self.chosen_ahead.insert(slot);
     }
 
-    /// Moves to the last slot before the first hole. Returns the slot from where it came if it moved.
-    /// The mark on disk follows with the next promise: a node that crashed before finds out again.
+    /// Moves the chosen part to the first hole. Returns its former end if it moved.
     pub(crate) fn advance(&mut self) -> Option<Slot> {
         let before = self.chosen();
         let mut chosen = before;
@@ -225,23 +228,26 @@ impl Slots {
         if chosen == before {
             return None;
         }
+        // Not written now but with the next promise: after a crash the slots are learnt again.
         self.choose_through(chosen);
         Some(before)
     }
 
+    /// Records that all slots through this one are chosen.
     fn choose_through(&mut self, chosen: Slot) {
+        // Chosen slots need no acceptor: requests for them are answered with their values.
         self.hard_state.choose(chosen);
         self.last_progress = self.last_progress.split_off(&chosen.next());
     }
 
-    /// Records the time of an advance from `before`, if there was one.
+    /// Records the time if the chosen part has grown from `before`.
     pub(crate) fn note_advance(&mut self, now: Instant, before: Slot) {
         if self.chosen() > before {
             self.last_advance = now;
         }
     }
 
-    /// Emits what is chosen after a slot, in order and without a gap.
+    /// Emits the chosen slots after a slot, in order and without a gap.
     pub(crate) fn emit<P: Paxos>(&self, after: Slot, fx: &mut Effects<P>) {
         let (chosen, mut next) = (self.chosen(), after.next());
         for run in self.log.runs_from(next) {
@@ -249,6 +255,7 @@ impl Slots {
                 break;
             }
             debug_assert_eq!(run.first, next, "chosen slots are held until a snapshot covers them");
+            // The rest of a run may be mere votes under the same ballot.
             let count = usize::try_from(chosen.0 - run.first.0 + 1).unwrap_or(usize::MAX);
             let run = run.prefix(count.min(run.values.len()));
             next = run.last().next();
@@ -257,7 +264,7 @@ impl Slots {
         debug_assert!(next > chosen, "each chosen slot is emitted");
     }
 
-    /// Writes the hard state if it was changed.
+    /// Writes the hard state if it has changed.
     pub(crate) fn write_hard_state<P: Paxos>(&mut self, fx: &mut Effects<P>) {
         if mem::take(&mut self.is_dirty) {
             fx.write(Write::HardState(self.hard_state.clone()));
@@ -265,6 +272,7 @@ impl Slots {
     }
 
     pub(crate) fn base_at(&self, through: Slot) -> Option<Base<Ballot>> {
+        // A vote that is not chosen may still be replaced, so no snapshot may contain it.
         if through > self.chosen() {
             return None;
         }
@@ -272,15 +280,17 @@ impl Slots {
         Some(Base { through, stamp, members: self.base.members.clone() })
     }
 
-    /// Moves the base. Votes after it stay, under any stamp of the base.
+    /// Moves the base, and drops the slots that it covers.
     pub(crate) fn move_base<P: Paxos>(&mut self, base: Base<Ballot>, fx: &mut Effects<P>) {
         assert!(base.through > self.base.through, "a base only moves forward");
+        // Slots are independent decrees: the votes after the base stay, even if its stamp differs from
+        // this node's vote there. Dropping a vote could undo a choice.
         self.log.compact(base.through, base.stamp);
         self.base = base;
         fx.write(Write::Compact(self.base.clone()));
     }
 
-    /// Installs a base that covers slots which are not known to be chosen here.
+    /// Records the slots of an installed snapshot as chosen.
     pub(crate) fn install(&mut self, through: Slot) {
         assert!(through > self.chosen() && through <= self.end, "missed slots are installed");
         assert_eq!(through, self.base.through, "a base is moved before it is installed");
