@@ -1,4 +1,4 @@
-//! One decree among three nodes, in one thread, with memory for disks and a queue for a network.
+//! One decree among three nodes in one thread, with disks and a network in memory.
 
 use std::collections::VecDeque;
 use synod_basic_paxos::consensus::{Host, Input, Outputs, Protocol, Round, Saved};
@@ -13,7 +13,7 @@ struct Node {
 type Network = VecDeque<(NodeId, NodeId, MessageBatch)>;
 
 impl Node {
-    /// Hands the core an input, and carries out what it asks for.
+    /// Steps the core with an input and carries out its outputs.
     fn step(&mut self, me: NodeId, input: Input<SingleDecree>, network: &mut Network) {
         learn(me, self.host.input(Instant::ZERO, input, &mut ()));
         loop {
@@ -27,7 +27,7 @@ impl Node {
     }
 }
 
-/// A real driver also runs timers and answers clients.
+/// Prints the chosen values. A real driver also runs timers and replies to clients.
 fn learn(me: NodeId, outputs: &mut Outputs<SingleDecree>) {
     for run in outputs.chosen.drain(..) {
         println!("node {me} learns {:?}", run.values);
@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let propose = Input::Propose { ticket: Ticket(1), command: b"blue".to_vec().into() };
     nodes[0].step(NodeId(1), propose, &mut network);
-    // Another node proposes another value at the same time; only one of the two is ever decided.
+    // Another node proposes another value at the same time; only one of the two is chosen.
     let propose = Input::Propose { ticket: Ticket(1), command: b"red".to_vec().into() };
     nodes[2].step(NodeId(3), propose, &mut network);
     deliver(&mut nodes, &mut network);

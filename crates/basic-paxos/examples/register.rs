@@ -1,30 +1,30 @@
-//! A register among three acceptors: reads and compare-and-set, linearizable, without any log.
+//! Linearizable register among three acceptors, without a log: reads and compare-and-set.
 
 use std::collections::BTreeMap;
 use synod_basic_paxos::types::{Membership, MembershipError, NodeId};
 use synod_basic_paxos::{Acceptor, Proposer, Verdict};
 
-/// All that acceptors vote for.
+/// Value that acceptors vote for.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct State {
-    /// What the register holds.
+    /// Value of the register.
     pub value: u64,
-    /// The number and the outcome of each client's last change: one that is tried again may find
-    /// that it took effect before.
+    /// Number and outcome of each client's last change. A retried change finds here that it took effect
+    /// before.
     pub outcomes: BTreeMap<u64, (u64, bool)>,
 }
 
-/// What a client wants.
+/// Operation of a client.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Change {
-    /// To know the value.
+    /// Returns the value.
     Read,
-    /// The second value, if it is the first now.
+    /// Sets the second value if the register holds the first.
     Set(u64, u64),
 }
 
 impl State {
-    /// Makes change `number` of a client, once.
+    /// Applies change `number` of a client, once.
     pub fn after(mut self, client: u64, number: u64, change: Change) -> Self {
         let is_done = self.outcomes.get(&client).is_some_and(|(last, _)| *last == number);
         if let (Change::Set(from, to), false) = (change, is_done) {
@@ -35,8 +35,8 @@ impl State {
     }
 }
 
-/// One change through the acceptors that can be reached; the state that was chosen by it. A read
-/// takes both phases, too: a value that one acceptor reports may be lost until it is accepted again.
+/// Runs one change through the reachable acceptors. Returns the chosen state. A read takes both phases,
+/// too: the value that an acceptor reports need not be chosen until a quorum accepts it.
 fn run(
     (client, number, change): (u64, u64, Change),
     proposer: &mut Proposer<State>,
@@ -45,7 +45,7 @@ fn run(
     let (ballot, mut proposed, mut chosen) = (proposer.prepare(), None, None);
     for (node, acceptor) in &mut *reached {
         if let Verdict::Rejected { promised } = acceptor.prepare(ballot) {
-            proposer.on_nack(*node, ballot, promised); // A real client waits a random while.
+            proposer.on_nack(*node, ballot, promised); // A real client backs off at random.
             return run((client, number, change), proposer, reached);
         }
         let (vote, change) =

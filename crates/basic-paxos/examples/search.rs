@@ -1,11 +1,10 @@
-//! Searches seeds of the simulator for a violation by basic Paxos: what `synod sim` does, without the
-//! node.
+//! Searches simulator seeds for a violation by basic Paxos, as `synod sim` does, without the node.
 //!
 //! ```text
 //! cargo run --release -p synod-basic-paxos --example search -- --seeds 0..2000 --nodes 5
 //! ```
 //!
-//! Any other argument than those it knows makes it list them.
+//! An unknown argument prints the usage.
 
 use std::process::ExitCode;
 use std::time::Instant;

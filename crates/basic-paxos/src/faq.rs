@@ -28,8 +28,8 @@
 //! whose own acceptor has promised a rival's ballot gives way at once and sends no values that the
 //! others would reject. And each node adapts the number of its open proposals to contention, as TCP
 //! adapts its window to congestion: a lost slot halves it, a slot won adds one.
-//! *(`without_backoff_two_proposers_never_come_to_an_end`,
-//! `with_backoff_two_to_nine_proposers_come_to_an_end`, `paxos_p20_duelling_proposers`,
+//! *(`without_backoff_two_proposers_never_choose`,
+//! `with_backoff_two_to_nine_proposers_choose`, `paxos_p20_duelling_proposers`,
 //! `command_overtaken_before_its_vote_goes_to_a_free_slot`,
 //! `proposer_that_is_outbid_at_its_own_node_sends_no_value`,
 //! `slots_lost_together_halve_the_window_once`, the scripts `livelock` and `livelock_two_to_nine`)*

@@ -1,5 +1,4 @@
-//! Basic Paxos in the simulator: the suite that every protocol passes, and seeds that do the same
-//! everywhere.
+//! Basic Paxos in the simulator: the conformance suite of all protocols, and pinned seeds.
 
 use synod_basic_paxos::{BasicPaxos, Limits};
 use synod_sim::conformance::default_config;
@@ -12,10 +11,10 @@ synod_sim::protocol_suite!(
     flexible_quorums: |config| config.with_quorums(3, 2).unwrap(),
 );
 
-/// A window of one slot cannot carry the load of the simulator: some commands have to be refused.
-/// The others are served, and the work ends with the load.
+/// A window of one slot is too small for the simulator's load: some commands are refused, the others are
+/// served, and no work is left after the load.
 #[test]
-fn an_overloaded_cluster_serves_and_comes_to_rest() {
+fn overloaded_cluster_serves_and_drains() {
     let narrow = |node, members: &_| {
         let limits = Limits { window: 1, waiting: 4096, ..Limits::default() };
         default_config::<BasicPaxos>(node, members).with_limits(limits).unwrap()

@@ -1,4 +1,4 @@
-//! The golden scripts in `tests/scripts`: what basic Paxos does, step by step, read and checked by hand.
+//! Golden scripts in `tests/scripts`: step-by-step transcripts of basic Paxos, checked by hand.
 //! `UPDATE_GOLDENFILES=1` rewrites the transcripts.
 
 use synod_basic_paxos::{BasicPaxos, SingleDecree};

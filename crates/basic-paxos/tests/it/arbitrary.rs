@@ -1,4 +1,4 @@
-//! Arbitrary input: hostile messages to one core, and arbitrary schedules of a whole cluster.
+//! Arbitrary input: hostile messages to one core, and arbitrary schedules of a cluster.
 
 use crate::cluster::*;
 use proptest::collection::vec;
@@ -85,8 +85,8 @@ fn small() -> Limits {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
 
-    /// Under any input a core does not panic, its promises are kept and its claims are true when they
-    /// leave, its memory stays bounded, and a core can be recovered from its disk.
+    /// Under any input a core does not panic, keeps its promises, sends only durable claims, stays within
+    /// its memory bounds, and can be recovered from its disk.
     #[test]
     fn hostile_input_breaks_nothing(steps in vec(input(), 1..120), voters in 1..4_u64) {
         let config = Config::new(N1, members(voters, 1)).unwrap().with_limits(small()).unwrap();
@@ -96,7 +96,7 @@ proptest! {
             now = Instant(now.0 + 60_000_000);
             match &step {
                 Input::Propose { ticket, .. } => open.push(*ticket),
-                // A host takes a snapshot that is installed for true. The core does not.
+                // A host accepts any snapshot as installed; skip those that the core rejects.
                 Input::Installed { base } => {
                     let mut host = node.host.clone();
                     let _ = host.input(now, step.clone(), &mut ());
@@ -109,24 +109,24 @@ proptest! {
             }
             node.step(now, step);
             if node.outputs.fatal.is_some() {
-                // It contradicts what is chosen: the node stops, and restarts.
+                // Input that contradicts a chosen value stops the node: restart it.
                 node.restart(now);
                 open.clear();
             }
-            let answered = node.outputs.placed.drain(..).map(|(ticket, _)| ticket);
-            for ticket in answered.chain(node.outputs.refused.drain(..).map(|(ticket, _)| ticket)) {
+            let completed = node.outputs.placed.drain(..).map(|(ticket, _)| ticket);
+            for ticket in completed.chain(node.outputs.refused.drain(..).map(|(ticket, _)| ticket)) {
                 let at = open.iter().position(|open| *open == ticket);
-                open.swap_remove(at.expect("answered once"));
+                open.swap_remove(at.expect("a ticket completes once"));
             }
             prop_assert!(open.len() <= 10, "4 open and 6 waiting: {}", open.len());
             let (status, disk) = (node.host.core().status(), &node.disk);
             prop_assert!(status.base <= status.commit && status.commit <= status.last);
             prop_assert_eq!(status.commit, node.host.chosen());
-            prop_assert_eq!(disk.log.last(), status.last, "the disk has what the core has");
+            prop_assert_eq!(disk.log.last(), status.last, "disk and core agree");
             prop_assert!(disk.hard_state.promises().count() <= 8, "{:?}", disk.hard_state);
         }
         let disk = node.disk.clone();
-        let again = BasicPaxos::recover(config, disk).expect("its own disk makes sense");
+        let again = BasicPaxos::recover(config, disk).expect("its disk is consistent");
         prop_assert_eq!(again.status().last, node.host.core().status().last);
     }
 }
@@ -161,7 +161,7 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 /// Applies one event; the harness checks agreement and claims after each.
-fn happen(cluster: &mut Cluster<Many>, event: &Event, tickets: &mut u64) {
+fn apply_event(cluster: &mut Cluster<Many>, event: &Event, tickets: &mut u64) {
     let count = cluster.nodes.len() as u64;
     let id = |node: &u64| NodeId(1 + node % count);
     match event {
@@ -198,7 +198,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     /// Under any schedule of losses, duplicates, delays, crashes and hung disks one value is chosen
-    /// a slot; afterwards a healthy cluster serves, and all nodes have learnt the same.
+    /// a slot. A healthy cluster then serves, and all nodes learn the same values.
     #[test]
     fn any_schedule_keeps_agreement_and_heals(
         nodes in prop::sample::select(vec![1, 2, 3, 3, 3, 5]),
@@ -208,7 +208,7 @@ proptest! {
             Cluster::<Many>::with(nodes, |config| config.with_limits(small()).unwrap());
         let mut tickets = 0;
         for event in &events {
-            happen(&mut cluster, event, &mut tickets);
+            apply_event(&mut cluster, event, &mut tickets);
         }
         for id in cluster.ids() {
             cluster.sync(id);

@@ -17,28 +17,32 @@ fn paxos_p01_reply_before_the_disk_has_it() {
     assert_eq!(
         cluster.replies(N3, N1, prepare(1, b(1, 1).max(Ballot { round: 1, node: N3 }))),
         [promise(1, b(1, 3), None)],
-        "it never promised anything"
+        "the lost promise binds nothing"
     );
-    cluster.node(N1).is_disk_hung = true;
-    assert_eq!(cluster.replies(N3, N1, accept(1, b(1, 3), "a")), [], "nor is the vote");
+    cluster.node(N1).is_hung = true;
+    assert_eq!(cluster.replies(N3, N1, accept(1, b(1, 3), "a")), [], "the vote is not durable yet");
     cluster.restart(N1);
-    let answer = cluster.replies(N2, N1, prepare(1, b(2, 2)));
-    assert_eq!(answer, [promise(1, b(2, 2), None)], "it never voted");
+    let replies = cluster.replies(N2, N1, prepare(1, b(2, 2)));
+    assert_eq!(replies, [promise(1, b(2, 2), None)], "the lost vote is not reported");
     cluster.replies(N2, N1, accept(1, b(2, 2), "b"));
     cluster.restart(N1);
-    let answer = cluster.replies(N3, N1, prepare(1, b(3, 3)));
-    assert_eq!(answer, [promise(1, b(3, 3), Some((b(2, 2), value("b"))))], "what it said holds");
+    let replies = cluster.replies(N3, N1, prepare(1, b(3, 3)));
+    assert_eq!(
+        replies,
+        [promise(1, b(3, 3), Some((b(2, 2), value("b"))))],
+        "the acknowledged vote is reported"
+    );
 }
 
 #[test]
 fn paxos_p02_accept_does_not_raise_the_promise() {
     let mut cluster = alone::<Single>(Saved::default());
     assert_eq!(cluster.replies(N2, N1, accept(1, b(2, 2), "a")), [accepted(1, b(2, 2))]);
-    let refusal = nack(1, b(1, 3), b(2, 2));
-    assert_eq!(cluster.replies(N3, N1, prepare(1, b(1, 3))), std::slice::from_ref(&refusal));
-    assert_eq!(cluster.replies(N3, N1, accept(1, b(1, 3), "b")), std::slice::from_ref(&refusal));
+    let rejection = nack(1, b(1, 3), b(2, 2));
+    assert_eq!(cluster.replies(N3, N1, prepare(1, b(1, 3))), std::slice::from_ref(&rejection));
+    assert_eq!(cluster.replies(N3, N1, accept(1, b(1, 3), "b")), std::slice::from_ref(&rejection));
     cluster.restart(N1);
-    assert_eq!(cluster.replies(N3, N1, prepare(1, b(1, 3))), [refusal], "after a restart, too");
+    assert_eq!(cluster.replies(N3, N1, prepare(1, b(1, 3))), [rejection], "after a restart, too");
 }
 
 #[test]
@@ -75,11 +79,11 @@ fn paxos_p05_ballot_reuse_after_restart() {
     cluster.propose(N1, 2, "after");
     assert_eq!(sent(&mut cluster), [prepare(1, b(2, 1))], "above its own durable promise");
     cluster.inject(N2, N1, promise(1, b(1, 1), None));
-    assert_eq!(sent(&mut cluster), [], "a promise to its former life");
+    assert_eq!(sent(&mut cluster), [], "a promise from before the restart");
 }
 
 #[test]
-fn paxos_p05_no_prepare_leaves_before_the_ballot_is_durable() {
+fn paxos_p05_prepare_is_sent_after_its_ballot_is_durable() {
     let mut cluster = alone::<Single>(Saved::default());
     cluster.node(N1).is_disk_hung = true;
     cluster.propose(N1, 1, "x");
@@ -95,7 +99,7 @@ fn paxos_p06_one_ballot_two_values() {
     assert_eq!(cluster.replies(N2, N1, accept(1, b(1, 2), "b")), [], "a faulty proposer");
     let vote = Some((b(1, 2), value("a")));
     assert_eq!(cluster.replies(N3, N1, prepare(1, b(2, 3))), [promise(1, b(2, 3), vote)]);
-    // A proposer that retransmits sends the same value, whatever commands came since.
+    // A proposer that retransmits sends the same value, also if other commands came since.
     let mut cluster = alone::<Single>(Saved::default());
     cluster.propose(N1, 1, "a");
     cluster.inject(N2, N1, promise(1, b(1, 1), None));
@@ -157,7 +161,7 @@ fn paxos_p09_learner_mixes_ballots() {
     let mut cluster = alone::<Single>(Saved::default());
     cluster.propose(N1, 1, "x");
     cluster.inject(N2, N1, promise(1, b(1, 1), None));
-    // Our own acceptor votes in 1.1; then another proposer's Accept replaces the vote.
+    // The own acceptor votes in 1.1; then another proposer's Accept replaces the vote.
     cluster.inject(N3, N1, accept(1, b(5, 3), "y"));
     cluster.inject(N2, N1, nack(1, b(1, 1), b(5, 3)));
     cluster.timeout(N1, Timer::Slot(S1));
@@ -165,7 +169,7 @@ fn paxos_p09_learner_mixes_ballots() {
     sent(&mut cluster);
     cluster.inject(N2, N1, promise(1, b(6, 1), Some((b(5, 3), value("y")))));
     sent(&mut cluster);
-    // One vote in 6.1 is our own. A late one for 1.1 does not make two.
+    // The own vote counts for 6.1; a late vote for 1.1 does not.
     cluster.inject(N2, N1, accepted(1, b(1, 1)));
     assert_eq!(cluster.commit_index(N1), 0);
     cluster.inject(N2, N1, accepted(1, b(6, 1)));
@@ -177,8 +181,8 @@ fn paxos_p10_learning_lowers_the_promise() {
     let votes = [(2, b(1, 2), "old")];
     let mut cluster = alone::<Many>(disk(0, &[(2, b(1, 2)), (3, b(4, 3))], &votes));
     cluster.inject(N2, N1, prepare(2, b(3, 2)));
-    // Slots 1 to 3 were decided elsewhere under low ballots; 1 stays unknown here, so the others
-    // wait, and the promises stand until their slots are known to be chosen.
+    // Slots 1 to 3 were chosen elsewhere under low ballots. Slot 1 is not learnt here, so the chosen
+    // part does not grow, and promises stay.
     cluster.inject(N2, N1, decided(2, "new"));
     let promised =
         |cluster: &Cluster<Many>, slot| cluster.nodes[&N1].disk.hard_state.promised(slot);
@@ -188,9 +192,10 @@ fn paxos_p10_learning_lowers_the_promise() {
     cluster.restart(N1);
     assert_eq!(promised(&cluster, Slot(3)), b(4, 3));
     assert_eq!(cluster.replies(N2, N1, late), [nack(3, b(1, 2), b(4, 3))]);
-    let answer = cluster.replies(N2, N1, accept(2, b(9, 2), "other"));
-    let told = Message::Learned(Learned { first: Slot(2), values: value("new"), through: Slot(0) });
-    assert_eq!(answer, [told], "what it learnt it still knows");
+    let replies = cluster.replies(N2, N1, accept(2, b(9, 2), "other"));
+    let learned =
+        Message::Learned(Learned { first: Slot(2), values: value("new"), through: Slot(0) });
+    assert_eq!(replies, [learned], "the learnt value is durable");
 }
 
 #[test]
@@ -208,19 +213,20 @@ fn paxos_p14_trimmed_slots_reported_as_empty() {
     let votes = [(1, b(1, 2), "a"), (2, b(1, 2), "b"), (3, b(1, 2), "c")];
     let mut cluster = alone::<Many>(disk(3, &[], &votes));
     cluster.step(N1, Input::Compact { through: Slot(2) });
-    assert_eq!(cluster.replies(N2, N1, prepare(1, b(7, 2))), [], "no promise of nothing");
+    assert_eq!(cluster.replies(N2, N1, prepare(1, b(7, 2))), [], "no promise without a vote");
     assert_eq!(cluster.node(N1).outputs.snapshots, [N2]);
     cluster.node(N1).outputs.snapshots.clear();
     assert_eq!(cluster.replies(N3, N1, Message::Learn(Learn { from: S1 })), []);
     assert_eq!(cluster.node(N1).outputs.snapshots, [N3]);
-    let told = Message::Learned(Learned { first: Slot(3), values: value("c"), through: Slot(3) });
-    assert_eq!(cluster.replies(N2, N1, prepare(3, b(7, 2))), [told]);
+    let learned =
+        Message::Learned(Learned { first: Slot(3), values: value("c"), through: Slot(3) });
+    assert_eq!(cluster.replies(N2, N1, prepare(3, b(7, 2))), [learned]);
 }
 
 #[test]
 fn paxos_p15_holes_never_filled() {
     let mut cluster = Cluster::<Many>::new(3);
-    // n3 dies with slots 1 and 3 voted for by n1, and slot 2 reached no node.
+    // n3 stops after n1 has voted in slots 1 and 3; no node received anything for slot 2.
     cluster.inject(N3, N1, accept(1, b(1, 3), "a"));
     cluster.inject(N3, N1, accept(3, b(1, 3), "c"));
     cluster.wire.clear();
@@ -263,16 +269,16 @@ fn paxos_p16_lost_message_never_repeated() {
 }
 
 #[test]
-fn paxos_p17_ballots_are_heard_from_their_owners_only() {
+fn paxos_p17_ballots_are_accepted_from_their_owners_only() {
     let mut cluster = alone::<Single>(Saved::default());
     let foreign = prepare(1, b(9, 3));
-    assert_eq!(cluster.replies(N2, N1, foreign), [], "no node speaks for another one");
+    assert_eq!(cluster.replies(N2, N1, foreign), [], "the ballot of another node");
     cluster.propose(N1, 1, "x");
     assert_eq!(sent(&mut cluster), [prepare(1, b(1, 1))]);
 }
 
 #[test]
-fn paxos_p18_trimming_waits_for_no_peer() {
+fn paxos_p18_compaction_waits_for_no_peer() {
     let mut cluster = Cluster::<Many>::new(3);
     let apart = |flight: &InFlight| flight.from != N3 && flight.to != N3;
     for ticket in 1..=20 {
@@ -284,18 +290,18 @@ fn paxos_p18_trimming_waits_for_no_peer() {
             assert_eq!(
                 cluster.node(id).host.core().status().base,
                 through,
-                "n3 is down, and {id} trims"
+                "n3 is down, and {id} compacts"
             );
         }
     }
     assert_eq!(cluster.commit_index(N1), 20);
     assert_eq!(cluster.node(N1).disk.log.byte_len(), 0);
-    // It comes back, needs a snapshot, gets one, and votes with n1 for what comes next.
+    // n3 restarts, installs a snapshot, and votes with n1 in the next slot.
     cluster.advance(100);
     cluster.timeout(N3, Timer::CatchUp);
     cluster.deliver();
     assert!(cluster.node(N1).outputs.snapshots.contains(&N3));
-    let base = cluster.node(N1).host.core().base_at(Slot(20)).expect("what was trimmed through");
+    let base = cluster.node(N1).host.core().base_at(Slot(20)).expect("the base");
     cluster.step(N3, Input::Installed { base });
     assert_eq!(cluster.commit_index(N3), 20);
     cluster.propose(N1, 99, "without n2");
@@ -306,7 +312,7 @@ fn paxos_p18_trimming_waits_for_no_peer() {
 
 #[test]
 fn paxos_p20_duelling_proposers() {
-    // The duel itself is in `livelock`; here: the loser waits a random while before it tries again.
+    // The duel is in `livelock`; this is the random backoff of the loser.
     let mut cluster = alone::<Single>(Saved::default());
     cluster.propose(N1, 1, "x");
     let mut bounds = Vec::new();
@@ -329,14 +335,18 @@ fn request_beyond_the_window_is_not_promised_and_starts_catch_up() {
     let limits = Limits { window: 4, ..Limits::default() };
     let config = config(N1, 3).with_limits(limits).unwrap();
     let mut cluster = Cluster::<Many>::from_disks(vec![(config, Saved::default())]);
-    let ask = Message::Learn(Learn { from: S1 });
-    assert_eq!(cluster.replies(N2, N1, prepare(5, b(1, 2))), [ask], "slots 1 to 4 are its window");
+    let learn = Message::Learn(Learn { from: S1 });
+    assert_eq!(
+        cluster.replies(N2, N1, prepare(5, b(1, 2))),
+        [learn],
+        "slots 1 to 4 are its window"
+    );
     assert_eq!(cluster.replies(N2, N1, prepare(4, b(1, 2))), [promise(4, b(1, 2), None)]);
     assert_eq!(cluster.nodes[&N1].disk.hard_state.promises().count(), 1);
 }
 
 #[test]
-fn a_second_value_for_a_decree_is_refused() {
+fn second_value_of_a_decree_is_refused() {
     let mut cluster = Cluster::<Single>::new(3);
     cluster.propose(N1, 1, "first");
     cluster.propose(N1, 2, "second");

@@ -1,4 +1,4 @@
-//! The shared test cluster, with the configurations, messages and disks of basic Paxos.
+//! Test cluster with configurations, messages and disks of basic Paxos.
 
 use std::ops::{Deref, DerefMut};
 use synod_basic_paxos::{
@@ -41,8 +41,8 @@ pub fn text(value: &Value) -> String {
     }
 }
 
-/// A message on the wire. Those of one batch travel one by one here, so that each may be lost.
-pub type InFlight = synod_explore::InFlight<Message>;
+/// Message in flight. Messages of a batch travel one by one here, so that each may be lost.
+pub type Flight = synod_explore::Flight<Message>;
 
 pub type Node<K> = ClusterNode<PaxosLog<K>>;
 
@@ -66,13 +66,13 @@ fn checks<K: Arity>() -> CoreChecks<PaxosLog<K>> {
     CoreChecks { invariants: PaxosLog::check_invariants, ..CoreChecks::default() }
 }
 
-/// A node without a cluster, not started yet.
+/// Returns a node without a cluster, not started yet.
 pub fn lone_node<K: Arity>(config: Config, disk: Saved<PaxosLog<K>>) -> Node<K> {
     Node::recover(config.id(), config, disk, checks())
 }
 
 impl<K: Arity> Cluster<K> {
-    /// A cluster of `voters` new nodes, all started.
+    /// Creates a cluster of `voters` new nodes, all started.
     pub fn new(voters: u64) -> Self {
         Self::with(voters, |config| config)
     }
@@ -82,7 +82,7 @@ impl<K: Arity> Cluster<K> {
         Self::from_disks(all.map(|id| (settings(config(id, voters)), Saved::default())).collect())
     }
 
-    /// A cluster whose nodes restart from these disks.
+    /// Creates a cluster whose nodes restart from these disks.
     pub fn from_disks(disks: Vec<(Config, Saved<PaxosLog<K>>)>) -> Self {
         let nodes = disks.into_iter().map(|(config, disk)| (config.id(), config, disk));
         Self(TestCluster::new(checks(), MessageBatch::into_messages, START, nodes))
@@ -113,7 +113,7 @@ pub fn decided(slot: u64, text: &str) -> Message {
     Message::Learned(Learned { first: Slot(slot), values: value(text), through: Slot(slot) })
 }
 
-/// A disk with promises and votes, slot by slot from slot 1.
+/// Returns a disk with chosen slots, promises and votes.
 pub fn disk<K: Arity>(
     chosen: u64,
     promises: &[(u64, Ballot)],
@@ -128,12 +128,12 @@ pub fn disk<K: Arity>(
     Saved { hard_state, log, ..Saved::default() }
 }
 
-/// One node of three; the test sends for the others.
+/// Creates a cluster of n1 alone, of three voters; the test sends for the others.
 pub fn alone<K: Arity>(disk: Saved<PaxosLog<K>>) -> Cluster<K> {
     Cluster::from_disks(vec![(config(N1, 3), disk)])
 }
 
-/// Messages that the node sent, without their receivers.
+/// Removes and returns the messages in flight, without receivers and adjacent duplicates.
 pub fn sent<K: Arity>(cluster: &mut Cluster<K>) -> Vec<Message> {
     let mut sent: Vec<_> = cluster.wire.drain(..).map(|flight| flight.message).collect();
     sent.dedup();

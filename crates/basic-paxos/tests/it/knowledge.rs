@@ -1,4 +1,4 @@
-//! Catch-up: what a node has learnt to be chosen, sends and requests, to the slot and to the byte.
+//! Catch-up: chosen values that a node learns, sends and requests, to the slot and to the byte.
 
 use crate::cluster::*;
 use synod_basic_paxos::{Arity, Chosen, Config, Learn, Learned, Limits, Message, PaxosLog};
@@ -9,9 +9,9 @@ use synod_types::{Ballot, NodeId, Slot, Value, Values};
 
 type Single = synod_basic_paxos::Single;
 type Many = synod_basic_paxos::Many;
-/// The commands of consecutive slots.
+/// Commands of consecutive slots.
 type Texts = &'static [&'static str];
-/// Slots by the ballot that they were voted for in.
+/// Runs of slots, each under one ballot.
 type Runs = &'static [Texts];
 
 fn batch(texts: &[&str]) -> Values {
@@ -22,7 +22,7 @@ fn batch(texts: &[&str]) -> Values {
     texts.iter().map(value).collect()
 }
 
-/// Consecutive runs, each under a ballot of its own.
+/// Builds a log of consecutive runs, each under a ballot of its own.
 fn log(runs: Runs) -> RunLog<Ballot> {
     let mut log = RunLog::default();
     for (run, round) in runs.iter().zip(1..) {
@@ -40,7 +40,7 @@ fn with_log<K: Arity>(chosen: u64, runs: Runs, limits: Limits) -> Cluster<K> {
     Cluster::from_disks(vec![(config, saved)])
 }
 
-fn told(first: u64, texts: &[&str], through: u64) -> Message {
+fn learned(first: u64, texts: &[&str], through: u64) -> Message {
     Message::Learned(Learned { first: Slot(first), values: batch(texts), through: Slot(through) })
 }
 
@@ -54,7 +54,7 @@ fn ignored<K: Arity>(cluster: &mut Cluster<K>) -> Vec<IgnoreReason> {
 }
 
 #[test]
-fn an_answer_carries_as_much_as_it_may_and_only_what_is_chosen() {
+fn reply_carries_chosen_values_up_to_its_limit() {
     let one: Runs = &[&["a", "b", "c"]];
     let each: Runs = &[&["a"], &["b"], &["c"]];
     let long: Runs = &[&["a"], &["long"], &["c"]];
@@ -72,51 +72,51 @@ fn an_answer_carries_as_much_as_it_may_and_only_what_is_chosen() {
         ("three runs, room for two", each, 3, 4, &["a", "b"]),
         ("three runs, room for all", each, 3, 6, &["a", "b", "c"]),
         ("three runs, two are chosen", each, 2, 100, &["a", "b"]),
-        ("a long value does not fit behind", long, 3, 6, &["a"]),
-        ("a long value fits behind", long, 3, 7, &["a", "long"]),
-        ("nothing is left out in between", tail, 4, 5, &["a", "b"]),
-        ("the end fits, too", tail, 4, 7, &["a", "b", "c", "noop"]),
-        ("the end does not fit", tail, 4, 6, &["a", "b", "c"]),
-        ("the end is not chosen", tail, 3, 100, &["a", "b", "c"]),
+        ("a long value does not fit after it", long, 3, 6, &["a"]),
+        ("a long value fits after it", long, 3, 7, &["a", "long"]),
+        ("no value is skipped", tail, 4, 5, &["a", "b"]),
+        ("the last value fits, too", tail, 4, 7, &["a", "b", "c", "noop"]),
+        ("the last value does not fit", tail, 4, 6, &["a", "b", "c"]),
+        ("the last value is not chosen", tail, 3, 100, &["a", "b", "c"]),
     ];
     for (name, runs, chosen, bytes, expected) in cases {
         let limits = Limits { catch_up_bytes: bytes, ..Limits::default() };
         let mut cluster = with_log::<Many>(chosen, runs, limits);
-        let answers = cluster.replies(N2, N1, Message::Learn(Learn { from: S1 }));
-        assert_eq!(answers[0], told(1, expected, chosen), "{name}");
-        // The others follow at once: four messages in all, or everything that is chosen.
+        let replies = cluster.replies(N2, N1, Message::Learn(Learn { from: S1 }));
+        assert_eq!(replies[0], learned(1, expected, chosen), "{name}");
+        // Up to four messages are sent at once, or all chosen values.
         let mut next = S1;
-        for answer in &answers {
-            let Message::Learned(Learned { first, values, .. }) = answer else { panic!("{name}") };
+        for reply in &replies {
+            let Message::Learned(Learned { first, values, .. }) = reply else { panic!("{name}") };
             assert_eq!(*first, next, "{name}");
             next = next.plus(values.len());
         }
-        assert!(answers.len() == 4 || next > Slot(chosen), "{name}: {answers:?}");
+        assert!(replies.len() == 4 || next > Slot(chosen), "{name}: {replies:?}");
     }
 }
 
 #[test]
-fn learn_is_answered_by_chosen_values_or_by_another_learn() {
+fn learn_is_answered_by_chosen_values_or_by_a_learn() {
     let mut cluster = with_log::<Many>(2, &[&["a", "b", "c"]], Limits::default());
-    let ask = |slot| Message::Learn(Learn { from: Slot(slot) });
-    assert_eq!(cluster.replies(N2, N1, ask(2)), [told(2, &["b"], 2)]);
-    assert_eq!(cluster.replies(N2, N1, ask(3)), [], "both know the same");
-    assert_eq!(cluster.replies(N2, N1, ask(4)), [ask(3)], "n2 knows more");
+    let learn = |slot| Message::Learn(Learn { from: Slot(slot) });
+    assert_eq!(cluster.replies(N2, N1, learn(2)), [learned(2, &["b"], 2)]);
+    assert_eq!(cluster.replies(N2, N1, learn(3)), [], "both have the same chosen slots");
+    assert_eq!(cluster.replies(N2, N1, learn(4)), [learn(3)], "n2 is ahead");
 }
 
 #[test]
-fn a_snapshot_is_offered_for_what_is_compacted_away_and_for_nothing_else() {
+fn snapshot_is_offered_for_compacted_slots_only() {
     let mut cluster = with_log::<Many>(3, &[&["a", "b", "c"]], Limits::default());
     cluster.step(N1, Input::Compact { through: Slot(2) });
     assert_eq!(cluster.replies(N2, N1, Message::Learn(Learn { from: Slot(2) })), []);
     assert_eq!(cluster.node(N1).outputs.snapshots, [N2]);
-    let answer = cluster.replies(N2, N1, Message::Learn(Learn { from: Slot(3) }));
-    assert_eq!(answer, [told(3, &["c"], 3)]);
+    let replies = cluster.replies(N2, N1, Message::Learn(Learn { from: Slot(3) }));
+    assert_eq!(replies, [learned(3, &["c"], 3)]);
     assert_eq!(cluster.node(N1).outputs.snapshots, [N2]);
 }
 
 #[test]
-fn a_restarted_node_reports_what_is_chosen_and_no_vote() {
+fn restarted_node_emits_chosen_slots_and_no_votes() {
     let cases: [(Runs, u64, Texts); 5] = [
         (&[&["a", "b", "c"]], 2, &["a", "b"]),
         (&[&["a", "b", "c"]], 3, &["a", "b", "c"]),
@@ -132,67 +132,64 @@ fn a_restarted_node_reports_what_is_chosen_and_no_vote() {
 
 #[test]
 fn values_after_a_gap_are_kept_within_the_window() {
-    let ask = |slot| vec![Message::Learn(Learn { from: Slot(slot) })];
+    let learn = |slot| vec![Message::Learn(Learn { from: Slot(slot) })];
     let four = ["w", "x", "y", "z"];
     let five = ["v", "w", "x", "y", "z"];
-    // First slot, values, what is asked in turn, and what is known in order then.
+    // First slot, values, the requests sent in return, and the commit index afterwards.
     let cases: [(u64, &[&str], Vec<Message>, u64); 5] = [
         (1, &five, vec![], 5),
-        (2, &four, ask(1), 0),
+        (2, &four, learn(1), 0),
         (2, &four[..3], vec![], 0),
-        (5, &four[..1], ask(1), 0),
+        (5, &four[..1], learn(1), 0),
         (4, &four[..1], vec![], 0),
     ];
-    for (first, texts, asked, commit) in cases {
+    for (first, texts, requested, commit) in cases {
         let limits = Limits { window: 4, ..Limits::default() };
         let mut cluster = with_log::<Many>(0, &[], limits);
-        let answer = cluster.replies(N2, N1, told(first, texts, commit));
+        let replies = cluster.replies(N2, N1, learned(first, texts, commit));
         assert_eq!(
-            (answer, cluster.commit_index(N1)),
-            (asked.clone(), commit),
+            (replies, cluster.commit(N1)),
+            (requested.clone(), commit),
             "{first}: {texts:?}"
         );
-        // What was learnt is chosen: a node that proposes there receives the value.
-        let heard = cluster.replies(N2, N1, prepare(first + texts.len() as u64 - 1, b(1, 2)));
-        let is_told = matches!(heard.as_slice(), [Message::Learned(_)]);
-        assert_eq!(is_told, asked.is_empty(), "{first}: {texts:?}");
+        // A learnt value is chosen: a node that proposes in its slot receives it.
+        let replies = cluster.replies(N2, N1, prepare(first + texts.len() as u64 - 1, b(1, 2)));
+        let is_learned = matches!(replies.as_slice(), [Message::Learned(_)]);
+        assert_eq!(is_learned, requested.is_empty(), "{first}: {texts:?}");
     }
 }
 
 #[test]
 fn node_requests_slots_that_peers_know_to_be_chosen() {
     let mut cluster = with_log::<Many>(0, &[], Limits::default());
-    assert_eq!(cluster.replies(N2, N1, told(1, &["a"], 1)), []);
-    let asked = cluster.replies(N2, N1, told(2, &["b"], 9));
-    assert_eq!(asked, [Message::Learn(Learn { from: Slot(3) })]);
+    assert_eq!(cluster.replies(N2, N1, learned(1, &["a"], 1)), []);
+    let requested = cluster.replies(N2, N1, learned(2, &["b"], 9));
+    assert_eq!(requested, [Message::Learn(Learn { from: Slot(3) })]);
     let mut single = with_log::<Single>(0, &[], Limits::default());
-    assert_eq!(single.replies(N2, N1, told(1, &["a"], 9)), [], "there is only one decree");
-    assert_eq!(single.commit_index(N1), 1);
+    assert_eq!(single.replies(N2, N1, learned(1, &["a"], 9)), [], "there is only one decree");
+    assert_eq!(single.commit(N1), 1);
 }
 
 #[test]
-fn a_decree_has_one_slot() {
+fn decree_has_one_slot() {
     let mut cluster = with_log::<Single>(0, &[], Limits::default());
-    assert_eq!(cluster.replies(N2, N1, told(1, &["a", "b"], 1)), []);
-    assert_eq!(
-        (ignored(&mut cluster), cluster.commit_index(N1)),
-        (vec![IgnoreReason::NoSuchSlot], 0)
-    );
-    cluster.inject(N2, N1, told(1, &["a"], 1));
-    assert_eq!((ignored(&mut cluster), cluster.commit_index(N1)), (vec![], 1));
+    assert_eq!(cluster.replies(N2, N1, learned(1, &["a", "b"], 1)), []);
+    assert_eq!((ignored(&mut cluster), cluster.commit(N1)), (vec![IgnoreReason::NoSuchSlot], 0));
+    cluster.inject(N2, N1, learned(1, &["a"], 1));
+    assert_eq!((ignored(&mut cluster), cluster.commit(N1)), (vec![], 1));
     assert_eq!((Single::SLOTS, Many::SLOTS), (1, 4_611_686_018_427_387_903));
 }
 
 #[test]
 fn contradiction_is_reported_and_values_after_it_are_rejected() {
     let mut cluster = with_log::<Many>(2, &[&["a", "b"]], Limits::default());
-    cluster.inject(N2, N1, told(2, &["x", "c"], 3));
+    cluster.inject(N2, N1, learned(2, &["x", "c"], 3));
     let found = Some(FatalError::Contradicted { slot: Slot(2), by: N2 });
     assert_eq!(cluster.node(N1).outputs.fatal, found);
     assert_eq!(cluster.node(N1).host.core().status().last, Slot(2));
     assert_eq!(cluster.chosen(N1), ["a", "b"]);
     cluster.restart(N1);
-    cluster.inject(N2, N1, told(1, &["a", "b", "c"], 3));
+    cluster.inject(N2, N1, learned(1, &["a", "b", "c"], 3));
     assert_eq!((ignored(&mut cluster), cluster.chosen(N1).len()), (vec![], 3));
     assert_eq!(cluster.nodes[&N1].outputs.fatal, None);
 }
@@ -201,11 +198,11 @@ fn contradiction_is_reported_and_values_after_it_are_rejected() {
 fn compacted_slots_count_as_known() {
     let mut cluster = with_log::<Many>(3, &[&["a", "b", "c"]], Limits::default());
     cluster.step(N1, Input::Compact { through: Slot(2) });
-    cluster.inject(N2, N1, told(1, &["a", "b", "c", "d"], 4));
-    assert_eq!((ignored(&mut cluster), cluster.commit_index(N1)), (vec![], 4));
+    cluster.inject(N2, N1, learned(1, &["a", "b", "c", "d"], 4));
+    assert_eq!((ignored(&mut cluster), cluster.commit(N1)), (vec![], 4));
 }
 
-/// Writes that follow from one message.
+/// Returns the writes of one message.
 fn writes<K: Arity>(saved: Saved<PaxosLog<K>>, message: Message) -> Vec<Write<PaxosLog<K>>> {
     let mut cluster = alone(saved);
     cluster.node(N1).writes.clear();
@@ -220,12 +217,12 @@ fn only_new_values_are_written_and_a_vote_for_a_chosen_value_stays() {
     let put = |first, texts: &[&str]| {
         Write::Put(Run { first: Slot(first), stamp: Ballot::CHOSEN, values: batch(texts) })
     };
-    let written = writes(saved.clone(), told(1, &["a", "b", "c", "d", "e", "f"], 6));
+    let written = writes(saved.clone(), learned(1, &["a", "b", "c", "d", "e", "f"], 6));
     assert_eq!(written, [put(1, &["a"]), put(3, &["c", "d", "e", "f"])]);
-    assert_eq!(writes(saved.clone(), told(2, &["b"], 2)), [], "all of it is on the disk");
+    assert_eq!(writes(saved.clone(), learned(2, &["b"], 2)), [], "all values are on disk");
     let mut known = saved;
     known.log.put(Run { first: Slot(3), stamp: Ballot::CHOSEN, values: batch(&["c"]) });
-    let written = writes(known, told(2, &["b", "c", "d"], 4));
+    let written = writes(known, learned(2, &["b", "c", "d"], 4));
     assert_eq!(written, [put(4, &["d"])]);
 }
 
@@ -234,33 +231,37 @@ fn vote_at_the_promised_ballot_writes_no_second_promise() {
     let promised = disk::<Many>(0, &[(1, b(3, 2))], &[]);
     let vote = Write::Put(Run { first: S1, stamp: b(3, 2), values: value("x") });
     assert_eq!(writes(promised.clone(), accept(1, b(3, 2), "x")), [vote]);
-    assert_eq!(writes(promised.clone(), accept(1, b(4, 2), "x")).len(), 2, "a higher one does");
-    assert_eq!(writes(promised, prepare(1, b(3, 2))), [], "nor does the promise itself");
+    assert_eq!(
+        writes(promised.clone(), accept(1, b(4, 2), "x")).len(),
+        2,
+        "a higher one writes the promise, too"
+    );
+    assert_eq!(writes(promised, prepare(1, b(3, 2))), [], "a repeated promise needs no write");
 }
 
 #[test]
-fn message_counts_only_if_its_sender_may_send_it() {
+fn message_of_a_sender_without_the_role_is_ignored() {
     let learner = NodeId(4);
     let settings = |id| Config::new(id, members(3, 1)).unwrap();
-    let stranger = IgnoreReason::NotAMember;
-    let itself = IgnoreReason::FromSelf;
-    let learners = IgnoreReason::NotAVoter;
-    let numbers = IgnoreReason::OutOfRange;
-    let ask = || Message::Learn(Learn { from: Slot(3) });
+    let not_a_member = IgnoreReason::NotAMember;
+    let from_self = IgnoreReason::FromSelf;
+    let not_a_voter = IgnoreReason::NotAVoter;
+    let out_of_range = IgnoreReason::OutOfRange;
+    let learn = || Message::Learn(Learn { from: Slot(3) });
     let cases = [
-        (N1, NodeId(9), ask(), Some(stranger)),
-        (N1, N2, ask(), None),
-        (N1, learner, ask(), None),
-        (N1, N1, ask(), Some(itself)),
-        (N1, N1, prepare(1, b(1, 1)), Some(itself)),
+        (N1, NodeId(9), learn(), Some(not_a_member)),
+        (N1, N2, learn(), None),
+        (N1, learner, learn(), None),
+        (N1, N1, learn(), Some(from_self)),
+        (N1, N1, prepare(1, b(1, 1)), Some(from_self)),
         (N1, N1, accepted(1, b(1, 1)), None),
-        (N1, learner, prepare(1, b(1, 4)), Some(learners)),
-        (N1, learner, accept(1, b(1, 4), "x"), Some(learners)),
-        (learner, N1, prepare(1, b(1, 1)), Some(learners)),
-        (learner, N1, accept(1, b(1, 1), "x"), Some(learners)),
+        (N1, learner, prepare(1, b(1, 4)), Some(not_a_voter)),
+        (N1, learner, accept(1, b(1, 4), "x"), Some(not_a_voter)),
+        (learner, N1, prepare(1, b(1, 1)), Some(not_a_voter)),
+        (learner, N1, accept(1, b(1, 1), "x"), Some(not_a_voter)),
         (learner, N1, decided(1, "x"), None),
-        (N1, N2, prepare(1, b(1, 3)), Some(numbers)),
-        (N1, N2, prepare(0, b(1, 2)), Some(numbers)),
+        (N1, N2, prepare(1, b(1, 3)), Some(out_of_range)),
+        (N1, N2, prepare(0, b(1, 2)), Some(out_of_range)),
         (N1, N2, prepare(1, b(1, 2)), None),
     ];
     for (me, from, message, expected) in cases {
@@ -275,29 +276,29 @@ fn message_counts_only_if_its_sender_may_send_it() {
 }
 
 #[test]
-fn voter_learns_by_ballot_that_its_value_is_chosen() {
+fn voter_learns_from_the_ballot_that_its_value_is_chosen() {
     let mut cluster = Cluster::<Many>::new(3);
     cluster.propose(N1, 1, "x");
-    // n3 is not sent the value in time.
+    // The Accept to n3 is delayed.
     let is_value = |message: &Message| matches!(message, Message::Accept(_));
     cluster.deliver_if(|flight| !(flight.to == N3 && is_value(&flight.message)));
     assert_eq!(cluster.chosen(N2), ["x"]);
-    assert_eq!(cluster.chosen(N3), ["x"], "it asked for the value that it had missed");
+    assert_eq!(cluster.chosen(N3), ["x"], "it requested the missed value");
 }
 
 #[test]
-fn notice_of_a_ballot_is_taken_for_the_value_that_was_voted_for() {
+fn chosen_ballot_confirms_a_vote_at_or_above_it_only() {
     let chosen = |round| Message::Chosen(Chosen { slot: S1, ballot: b(round, 2), through: S1 });
-    // The round of the vote that the node has cast, if any, and whether it learns the value.
+    // Round of the node's vote, if any, and whether the node learns the value.
     for (voted, learns) in [(None, false), (Some(1), false), (Some(2), true), (Some(3), true)] {
         let mut cluster = alone::<Many>(Saved::default());
         if let Some(round) = voted {
             cluster.inject(N2, N1, accept(1, b(round, 2), "x"));
             cluster.wire.clear();
         }
-        let asked = cluster.replies(N2, N1, chosen(2));
-        assert_eq!(cluster.commit_index(N1), u64::from(learns), "voted in {voted:?}");
-        let question = Message::Learn(Learn { from: S1 });
-        assert_eq!(asked, if learns { vec![] } else { vec![question] }, "voted in {voted:?}");
+        let requested = cluster.replies(N2, N1, chosen(2));
+        assert_eq!(cluster.commit(N1), u64::from(learns), "voted in {voted:?}");
+        let request = Message::Learn(Learn { from: S1 });
+        assert_eq!(requested, if learns { vec![] } else { vec![request] }, "voted in {voted:?}");
     }
 }

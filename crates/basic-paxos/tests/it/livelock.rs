@@ -1,4 +1,4 @@
-//! Duels: proposers that outbid each other, and the back-off that ends them.
+//! Duels of proposers that outbid each other, and the backoff that ends them.
 
 use crate::cluster::*;
 use std::cmp::Reverse;
@@ -8,15 +8,15 @@ use synod_basic_paxos::{Accepted, Acceptor, Message, Proposer, Single, Timer, Ve
 use synod_consensus::Input;
 use synod_types::{Instant, NodeId, Ticket};
 
-/// Two proposers that answer a rejection with a higher ballot at once, under a schedule that
-/// alternates: nothing is ever chosen. It is the schedule that "Paxos Made Simple" §2.4 gives.
+/// Two proposers begin a higher ballot at each rejection, under an alternating schedule: no value is ever
+/// chosen. The schedule is that of "Paxos Made Simple" §2.4.
 #[test]
-fn without_backoff_two_proposers_never_come_to_an_end() {
+fn without_backoff_two_proposers_never_choose() {
     let mut acceptors: Vec<Acceptor<&str>> = vec![Acceptor::new(); 3];
     let ids = [N1, N2, N3];
     let mut proposers =
         [N1, N2].map(|id| Proposer::new(id, members(3, 0), if id == N1 { "a" } else { "b" }));
-    let ask = |proposer: &mut Proposer<&'static str>, acceptors: &mut Vec<Acceptor<_>>| {
+    let prepare_all = |proposer: &mut Proposer<&'static str>, acceptors: &mut Vec<Acceptor<_>>| {
         let ballot = proposer.prepare();
         let mut value = None;
         for (acceptor, id) in acceptors.iter_mut().zip(ids) {
@@ -25,13 +25,13 @@ fn without_backoff_two_proposers_never_come_to_an_end() {
         }
         (ballot, value.expect("a majority promised"))
     };
-    let mut open = ask(&mut proposers[0], &mut acceptors);
+    let mut open = prepare_all(&mut proposers[0], &mut acceptors);
     for round in 0..1000 {
         let (older, newer) = (round % 2, 1 - round % 2);
         let next = {
             let seen = proposers[older].ballot();
             proposers[newer].observe(seen);
-            ask(&mut proposers[newer], &mut acceptors)
+            prepare_all(&mut proposers[newer], &mut acceptors)
         };
         for (acceptor, id) in acceptors.iter_mut().zip(ids) {
             let verdict = acceptor.accept(open.0, open.1);
@@ -52,7 +52,7 @@ fn without_backoff_two_proposers_never_come_to_an_end() {
 enum Waits {
     /// From the whole range: full jitter.
     Jitter,
-    /// The end of the range: exponential back-off without randomness.
+    /// The end of the range: exponential backoff without randomness.
     Doubling,
     /// No wait at all after a rejection.
     Nothing,
@@ -67,9 +67,9 @@ enum Event {
     Timer(NodeId, Timer, u64),
 }
 
-/// `proposers` nodes of as many voters propose at once; a message takes 4 to 6 ms, disks take no
-/// time. Returns after how many round trips (10 ms) the first of them knows the decision, and
-/// which ballot round it took; `None` if no node knew after 300 round trips.
+/// Runs a duel of `proposers` nodes, all voters, that propose at once. A message takes 4 to 6 ms, disks
+/// take no time. Returns the number of round trips (10 ms) until a node learns the chosen value, and the
+/// round of its ballot; `None` after 300 round trips.
 fn duel(proposers: u64, waits: Waits, seed: u64) -> Option<(u64, u64)> {
     const MS: u64 = 1_000_000;
     let mut random = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
@@ -143,28 +143,28 @@ fn duel(proposers: u64, waits: Waits, seed: u64) -> Option<(u64, u64)> {
     }
 }
 
-/// The mean and the worst of some duels, in round trips; 300 stands for no end.
+/// Returns the mean and the worst of `count` duels, in round trips; 300 stands for no decision.
 fn duels(proposers: u64, waits: Waits, count: u64) -> (u64, u64) {
     let trips = |seed| duel(proposers, waits, seed).map_or(300, |(trips, _)| trips);
     let trips: Vec<u64> = (1..=count).map(trips).collect();
     (trips.iter().sum::<u64>() / count, trips.into_iter().max().unwrap_or(0))
 }
 
-/// The bound that doubles ends a duel, whether the wait is drawn from all of it or is all of it:
-/// one round trip on average, or two. Proposers that never wait need 14 to 294.
+/// The doubling bound ends a duel after one or two round trips on average, whether waits are drawn from
+/// the range below it or equal it. Proposers that never wait need 14 to 294.
 #[test]
-fn with_backoff_two_to_nine_proposers_come_to_an_end() {
+fn with_backoff_two_to_nine_proposers_choose() {
     for proposers in 2..=9 {
-        let told = |waits| {
+        let measure = |waits| {
             let (mean, worst) = duels(proposers, waits, 30);
             println!("{proposers} proposers, {waits:?}: {mean} round trips, {worst} at worst");
             (mean, worst)
         };
         for waits in [Waits::Jitter, Waits::Doubling] {
-            let (mean, worst) = told(waits);
+            let (mean, worst) = measure(waits);
             assert!(mean <= 3 && worst <= 12, "{proposers} proposers: {mean}, {worst} at worst");
         }
-        let (mean, worst) = told(Waits::Nothing);
+        let (mean, worst) = measure(Waits::Nothing);
         assert!(mean >= 6 && worst >= 20, "{proposers} proposers: {mean}, {worst} at worst");
     }
 }

@@ -1,4 +1,4 @@
-//! The log of decrees: slots, losers, holes, stragglers, restarts and snapshots.
+//! Log of decrees: lost slots, holes, lagging nodes, restarts and snapshots.
 
 use crate::cluster::*;
 use synod_basic_paxos::{
@@ -8,7 +8,7 @@ use synod_basic_paxos::{
 use synod_consensus::{Input, Protocol, Refusal, Role, Saved};
 use synod_types::{Instant, NodeId, ReadId, Slot, Ticket};
 
-fn settle(cluster: &mut Cluster<Many>) {
+fn run_timers(cluster: &mut Cluster<Many>) {
     for _ in 0..30 {
         cluster.advance(100);
         for id in cluster.ids() {
@@ -34,13 +34,13 @@ fn any_node_proposes_and_all_apply_the_same() {
 }
 
 #[test]
-fn a_command_that_loses_its_slot_tries_the_next() {
+fn command_that_loses_its_slot_is_proposed_in_the_next() {
     let mut cluster = Cluster::<Many>::new(3);
     for id in cluster.ids() {
         cluster.propose(id, id.0, &format!("by {id}"));
     }
     cluster.deliver();
-    settle(&mut cluster);
+    run_timers(&mut cluster);
     for id in cluster.ids() {
         let mut commands = cluster.chosen(id);
         commands.retain(|command| command != "noop");
@@ -52,10 +52,10 @@ fn a_command_that_loses_its_slot_tries_the_next() {
 }
 
 #[test]
-fn a_ticket_is_placed_where_its_command_is_chosen() {
+fn ticket_is_placed_in_the_slot_of_its_command() {
     let mut cluster = Cluster::<Many>::new(3);
     cluster.propose(N1, 7, "lost");
-    // n2's decree takes the slot before n1 receives a promise.
+    // n2's value is chosen in the slot before n1 receives a promise.
     cluster.wire.clear();
     cluster.propose(N2, 8, "won");
     cluster.deliver_if(|flight| flight.to != N1 && flight.from != N1);
@@ -63,14 +63,14 @@ fn a_ticket_is_placed_where_its_command_is_chosen() {
     cluster.advance(100);
     cluster.timeout(N1, Timer::Slot(S1));
     cluster.deliver();
-    settle(&mut cluster);
+    run_timers(&mut cluster);
     assert_eq!(cluster.chosen(N1)[0], "won");
     let slot = cluster.chosen(N1).iter().position(|command| command == "lost").unwrap();
     assert_eq!(cluster.node(N1).outputs.placed, [(Ticket(7), Slot(slot as u64 + 1))]);
 }
 
 #[test]
-fn the_window_bounds_what_is_open() {
+fn window_bounds_the_open_slots() {
     let limits = Limits { window: 3, waiting: 4, ..Limits::default() };
     let settings = |config: Config| config.with_limits(limits.clone()).unwrap();
     let mut cluster = Cluster::<Many>::with(3, settings);
@@ -80,14 +80,14 @@ fn the_window_bounds_what_is_open() {
     let open = cluster.wire.iter().filter(|flight| flight.to == N2).count();
     assert_eq!(open, 3, "open slots");
     let busy = [(Ticket(3), Refusal::Busy), (Ticket(4), Refusal::Busy)];
-    assert_eq!(cluster.node(N1).outputs.refused, busy, "3 open, 4 waiting, the oldest gave way");
+    assert_eq!(cluster.node(N1).outputs.refused, busy, "3 open, 4 waiting, the oldest refused");
     cluster.deliver();
     assert_eq!(cluster.chosen(N1), ["0", "1", "2", "5", "6", "7", "8"]);
     assert_eq!(cluster.nodes[&N1].host.core().status().commit, Slot(7));
 }
 
 #[test]
-fn an_overloaded_node_proposes_the_newest_and_refuses_what_waited_too_long() {
+fn overloaded_node_proposes_the_newest_command_and_refuses_expired_ones() {
     let limits = Limits { window: 1, waiting: 4096, ..Limits::default() };
     let settings = |config: Config| config.with_limits(limits.clone()).unwrap();
     let mut cluster = Cluster::<Many>::with(3, settings);
@@ -95,7 +95,7 @@ fn an_overloaded_node_proposes_the_newest_and_refuses_what_waited_too_long() {
         cluster.advance(ms);
         cluster.propose(N1, ticket, &format!("{ticket}"));
     }
-    // Command 1 was proposed 4 s ago, and 0 has held the only slot for 5 s.
+    // Command 1 was proposed 4 s ago; command 0 has occupied the only slot for 5 s.
     assert_eq!(cluster.node(N1).outputs.refused, []);
     cluster.advance(1000);
     cluster.timeout(N1, Timer::CatchUp);
@@ -105,7 +105,7 @@ fn an_overloaded_node_proposes_the_newest_and_refuses_what_waited_too_long() {
         "5 s after its proposal"
     );
     cluster.deliver();
-    // At once, the newest first; 3 has not waited for half a second when it is the oldest.
+    // The newest first, then by age.
     assert_eq!(cluster.chosen(N1), ["0", "4", "3", "2"]);
 }
 
@@ -122,7 +122,7 @@ fn refusals_state_their_reason() {
 }
 
 #[test]
-fn commands_that_lost_come_again_in_their_order() {
+fn commands_that_lost_are_proposed_again_in_their_order() {
     let mut cluster = Cluster::<Many>::new(3);
     for (ticket, command) in ["a", "b", "c"].iter().enumerate() {
         cluster.propose(N1, ticket as u64, command);
@@ -136,7 +136,7 @@ fn commands_that_lost_come_again_in_their_order() {
 }
 
 #[test]
-fn a_command_that_is_overtaken_before_its_vote_goes_to_a_free_slot() {
+fn command_overtaken_before_its_vote_goes_to_a_free_slot() {
     let mut cluster = Cluster::<Many>::new(3);
     cluster.propose(N1, 1, "mine");
     cluster.wire.clear();
@@ -147,13 +147,13 @@ fn a_command_that_is_overtaken_before_its_vote_goes_to_a_free_slot() {
     }
     let sent: Vec<_> = cluster.wire.drain(..).map(|flight| flight.message).collect();
     let higher = Message::Prepare(Prepare { slot: Slot(2), ballot: b(2, 1) });
-    assert_eq!(sent, [higher.clone(), higher], "and it bids higher, having lost once");
+    assert_eq!(sent, [higher.clone(), higher], "a higher ballot after a lost slot");
     let late = Message::Promise(Promise { slot: S1, ballot: b(1, 1), accepted: None });
-    assert_eq!(cluster.replies(N2, N1, late), [], "the first slot is n3's affair");
+    assert_eq!(cluster.replies(N2, N1, late), [], "slot 1 has no proposal of n1");
 }
 
 #[test]
-fn a_command_that_was_up_for_vote_stays_with_its_slot() {
+fn command_sent_in_an_accept_stays_with_its_slot() {
     let mut cluster = Cluster::<Many>::new(3);
     cluster.propose(N1, 1, "mine");
     cluster.inject(N2, N1, Message::Promise(Promise { slot: S1, ballot: b(1, 1), accepted: None }));
@@ -162,35 +162,35 @@ fn a_command_that_was_up_for_vote_stays_with_its_slot() {
         let nack = Message::Nack(Nack { slot: S1, ballot: b(1, 1), promised: b(1, 3) });
         cluster.inject(from, N1, nack);
     }
-    assert_eq!(cluster.wire, [], "it may be chosen here, so it waits for its turn");
+    assert_eq!(cluster.wire, [], "it may be chosen in this slot, so it backs off");
     cluster.timeout(N1, Timer::Slot(S1));
     let again = Message::Prepare(Prepare { slot: S1, ballot: b(2, 1) });
     assert_eq!(cluster.wire[0].message, again);
 }
 
 #[test]
-fn node_without_answers_retransmits_its_oldest_slot_only() {
+fn node_without_replies_retransmits_its_oldest_slot_only() {
     let mut cluster = Cluster::<Many>::new(3);
-    let said = |cluster: &mut Cluster<Many>| {
+    let sent_to_n2 = |cluster: &mut Cluster<Many>| {
         cluster.wire.drain(..).filter(|flight| flight.to == N2).count()
     };
     for ticket in 0..3 {
         cluster.propose(N1, ticket, "x");
     }
-    assert_eq!(said(&mut cluster), 3);
+    assert_eq!(sent_to_n2(&mut cluster), 3);
     for repetition in 0..4 {
         for slot in 1..=3 {
             cluster.timeout(N1, Timer::Slot(Slot(slot)));
         }
         let expected = if repetition == 0 { 3 } else { 1 };
-        assert_eq!(said(&mut cluster), expected, "repetition {repetition}");
+        assert_eq!(sent_to_n2(&mut cluster), expected, "retransmission {repetition}");
     }
     cluster.propose(N1, 3, "x");
-    assert_eq!(said(&mut cluster), 0, "nor is anything new begun");
-    // Once the oldest is answered, the rest follows.
+    assert_eq!(sent_to_n2(&mut cluster), 0, "no new slot is opened");
+    // A reply to the oldest releases the others.
     cluster.timeout(N1, Timer::Slot(S1));
     cluster.deliver();
-    settle(&mut cluster);
+    run_timers(&mut cluster);
     assert_eq!(cluster.chosen(N1), ["x"; 4]);
 }
 
@@ -210,10 +210,10 @@ fn slot_with_an_active_proposer_is_left_alone() {
         let vote = Message::Accept(Accept { slot: Slot(slot), ballot: b(1, 3), value: value("v") });
         cluster.inject(N3, N1, vote);
     }
-    assert_eq!(open(&mut cluster), [0; 0], "its proposer was heard just now");
+    assert_eq!(open(&mut cluster), [0; 0], "its proposer is active");
     let higher = Message::Prepare(Prepare { slot: S1, ballot: b(2, 2) });
     cluster.inject(N2, N1, higher.clone());
-    assert_eq!(open(&mut cluster), [2], "one at first: how long answers take is not known");
+    assert_eq!(open(&mut cluster), [2], "one slot until a round trip is measured");
     cluster.inject(
         N2,
         N1,
@@ -221,7 +221,7 @@ fn slot_with_an_active_proposer_is_left_alone() {
     );
     cluster.inject(N2, N1, higher.clone());
     assert_eq!(open(&mut cluster), [3], "n2 still sends: its value may wait for the link");
-    // No value waits so long. Retransmissions of n2 are no sign of life: it may receive nothing.
+    // No link takes that long. Retransmissions of n2 are no progress: it may receive no replies.
     cluster.advance(10_000);
     cluster.inject(N2, N1, higher);
     assert_eq!(open(&mut cluster)[0], 1);
@@ -233,13 +233,13 @@ fn blocking_slot_is_finished_before_the_catch_up_timeout() {
     cluster.propose(N1, 1, "x");
     cluster.deliver();
     cluster.inject(N3, N1, Message::Prepare(Prepare { slot: Slot(2), ballot: b(1, 3) }));
-    let mut any_news = |ms| {
+    let mut any_message = |ms| {
         cluster.advance(ms);
         cluster.replies(N2, N1, Message::Learn(Learn { from: Slot(2) }))
     };
-    assert_eq!(any_news(80), [], "n3 gets time for a few tries");
+    assert_eq!(any_message(80), [], "n3 may still retransmit");
     let finish = Message::Prepare(Prepare { slot: Slot(2), ballot: b(2, 1) });
-    assert_eq!(any_news(40)[0], finish, "n3 was not heard again for eight round trips");
+    assert_eq!(any_message(40)[0], finish, "no progress for eight round trips");
 }
 
 #[test]
@@ -248,20 +248,20 @@ fn learner_redirects_to_another_voter_when_its_own_is_silent() {
     let learner = NodeId(4);
     let config = Config::new(learner, members).unwrap();
     let mut cluster = Cluster::<Many>::from_disks(vec![(config, Saved::default())]);
-    let guide =
+    let redirect_to =
         |cluster: &Cluster<Many>| cluster.nodes[&learner].host.core().status().leader.unwrap();
-    let mut guides = Vec::new();
+    let mut targets = Vec::new();
     cluster.advance(1000);
     for _ in 0..4 {
-        let news = Message::Learned(Learned { first: S1, values: value("x"), through: S1 });
-        cluster.inject(N1, learner, news);
+        let message = Message::Learned(Learned { first: S1, values: value("x"), through: S1 });
+        cluster.inject(N1, learner, message);
         for _ in 0..6 {
             cluster.advance(100);
             cluster.timeout(learner, Timer::CatchUp);
         }
-        guides.push(guide(&cluster));
+        targets.push(redirect_to(&cluster));
     }
-    assert_eq!(guides, [N2, N3, N1, N2], "n1 is heard of when it is the guide only");
+    assert_eq!(targets, [N2, N3, N1, N2], "messages of n1 count only while it is the target");
     cluster.propose(learner, 1, "y");
     let elsewhere = Refusal::NotLeader { hint: Some(N2) };
     assert_eq!(cluster.node(learner).outputs.refused, [(Ticket(1), elsewhere)]);
@@ -298,11 +298,11 @@ fn node_that_missed_everything_requests_and_receives_it() {
     cluster.advance(100);
     cluster.timeout(N3, Timer::CatchUp);
     cluster.deliver();
-    assert_eq!(cluster.chosen(N3), cluster.chosen(N1), "in pieces of 20 bytes, in one go");
+    assert_eq!(cluster.chosen(N3), cluster.chosen(N1), "in replies of 20 bytes");
 }
 
 #[test]
-fn a_restarted_node_knows_what_was_chosen_and_reports_it_again() {
+fn restarted_node_emits_its_chosen_slots_again() {
     let mut cluster = Cluster::<Many>::new(3);
     for ticket in 0..5 {
         cluster.propose(N1, ticket, &format!("{ticket}"));
@@ -310,18 +310,18 @@ fn a_restarted_node_knows_what_was_chosen_and_reports_it_again() {
     }
     for id in cluster.ids() {
         cluster.restart(id);
-        assert!(cluster.commit_index(id) >= 4, "the mark lags by what came last, at most");
+        assert!(cluster.commit(id) >= 4, "the hard state lags by one slot at most");
     }
     cluster.propose(N2, 9, "new");
     cluster.deliver();
-    settle(&mut cluster);
+    run_timers(&mut cluster);
     for id in cluster.ids() {
         assert_eq!(cluster.chosen(id), ["0", "1", "2", "3", "4", "new"]);
     }
 }
 
 #[test]
-fn a_value_found_undecided_is_finished_first() {
+fn value_found_undecided_is_finished_first() {
     let mut cluster = Cluster::<Many>::new(3);
     cluster.propose(N1, 1, "orphan");
     // Only n2 receives the Accept; then n1 is gone for good.
@@ -350,8 +350,8 @@ fn snapshot_covers_missed_slots_and_keeps_promises() {
     }
     let accept = Message::Accept(Accept { slot: Slot(9), ballot: b(3, 2), value: value("late") });
     cluster.inject(N2, N3, accept);
-    let promise = Message::Prepare(Prepare { slot: Slot(7), ballot: b(5, 2) });
-    cluster.inject(N2, N3, promise);
+    let higher = Message::Prepare(Prepare { slot: Slot(7), ballot: b(5, 2) });
+    cluster.inject(N2, N3, higher);
     cluster.wire.clear();
     cluster.step(N1, Input::Compact { through: Slot(4) });
     let base = cluster.nodes[&N2].host.core().base_at(Slot(4)).unwrap();
@@ -362,15 +362,15 @@ fn snapshot_covers_missed_slots_and_keeps_promises() {
     cluster.restart(N3);
     assert_eq!(cluster.commit_index(N3), 4);
     let nack = |slot, ballot, promised| Message::Nack(Nack { slot: Slot(slot), ballot, promised });
-    let ask = |slot, ballot| Message::Prepare(Prepare { slot: Slot(slot), ballot });
-    assert_eq!(cluster.replies(N1, N3, ask(9, b(1, 1))), [nack(9, b(1, 1), b(3, 2))]);
-    assert_eq!(cluster.replies(N1, N3, ask(7, b(1, 1))), [nack(7, b(1, 1), b(5, 2))]);
+    let prepare = |slot, ballot| Message::Prepare(Prepare { slot: Slot(slot), ballot });
+    assert_eq!(cluster.replies(N1, N3, prepare(9, b(1, 1))), [nack(9, b(1, 1), b(3, 2))]);
+    assert_eq!(cluster.replies(N1, N3, prepare(7, b(1, 1))), [nack(7, b(1, 1), b(5, 2))]);
     let report = Message::Promise(Promise {
         slot: Slot(9),
         ballot: b(4, 1),
         accepted: Some((b(3, 2), value("late"))),
     });
-    assert_eq!(cluster.replies(N1, N3, ask(9, b(4, 1))), [report]);
+    assert_eq!(cluster.replies(N1, N3, prepare(9, b(4, 1))), [report]);
 }
 
 #[test]
@@ -385,10 +385,10 @@ fn inconsistent_disks_are_rejected() {
     let promised = |ballot| HardState::new(Slot::ZERO, [(Slot(2), ballot)]);
     let none = HardState::default;
     let cases: Vec<(&str, HardState, RunLog<_>)> = vec![
-        ("chosen and not there", HardState::new(Slot(2), []), vote(2, b(1, 1))),
+        ("a chosen slot without a value", HardState::new(Slot(2), []), vote(2, b(1, 1))),
         ("a vote without a promise", none(), vote(2, b(1, 1))),
         ("a vote above the promise", promised(b(1, 1)), vote(2, b(1, 2))),
-        ("a stamp of no node", none(), vote(1, b(0, 1))),
+        ("a stamp of round zero", none(), vote(1, b(0, 1))),
         ("a round beyond the range", promised(b(1 << 63, 1)), vote(3, b(1, 1))),
     ];
     for (name, hard_state, log) in cases {

@@ -1,4 +1,4 @@
-//! Two of three nodes lose their disks: no schedule lets a node mix slots of two histories.
+//! Two of three nodes lose their disks: no schedule makes a node mix slots of two histories.
 
 use crate::cluster::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,11 +22,11 @@ impl Random {
     }
 }
 
-/// Whole batches in flight, in any order, and nodes that stop at a contradiction.
+/// Cluster with whole batches in flight, in any order, and nodes that stop at a contradiction.
 struct Run {
     nodes: BTreeMap<NodeId, Node<Many>>,
     batches: Vec<(NodeId, NodeId, MessageBatch)>,
-    /// Values of the applied slots, before this life and in it.
+    /// Values of the applied slots, before and after the restart.
     histories: BTreeMap<NodeId, BTreeMap<Slot, Value>>,
     cut: BTreeSet<NodeId>,
     now: Instant,
@@ -34,7 +34,7 @@ struct Run {
     tickets: u64,
 }
 
-/// What the survivor applied: commands, and a no-op as it may stand in any history.
+/// Returns the survivor's value of a slot: commands, and a no-op, which may be in any history.
 fn old(slot: u64) -> String {
     if slot == 2 { "noop".into() } else { format!("old {slot}") }
 }
@@ -78,7 +78,7 @@ impl Run {
         if node.outputs.fatal.is_none() {
             let history = self.histories.entry(id).or_default();
             history.extend(node.chosen());
-            self.look();
+            self.check_histories();
         }
     }
 
@@ -86,9 +86,9 @@ impl Run {
         self.nodes[&id].outputs.fatal.is_some()
     }
 
-    /// Two histories that share a command share all before it. A command of the survivor is left
-    /// out: it may be chosen, after its own slots, with the vote of a node that has learnt nothing yet.
-    fn look(&self) {
+    /// Checks that two histories which share a command share all slots before it. Commands of the survivor
+    /// do not count: they may be chosen after its own slots, with the vote of a node that has learnt none.
+    fn check_histories(&self) {
         for one in self.histories.values() {
             for other in self.histories.values() {
                 let shared = |(slot, value): &(&Slot, &Value)| {
@@ -98,7 +98,7 @@ impl Run {
                 };
                 let Some((last, _)) = one.iter().rfind(shared) else { continue };
                 let same = one.range(..=*last).eq(other.range(..=*last));
-                assert!(same, "a mixture: {one:?} and {other:?}");
+                assert!(same, "mixed histories: {one:?} and {other:?}");
             }
         }
     }
@@ -133,7 +133,7 @@ impl Run {
         }
     }
 
-    /// Makes a random event happen.
+    /// Applies a random event.
     fn act(&mut self) {
         let id = NodeId(1 + self.random.below(3) as u64);
         self.now = Instant(self.now.0 + 1_000_000 * self.random.below(30) as u64);
@@ -148,7 +148,7 @@ impl Run {
 
 #[test]
 fn no_schedule_mixes_the_histories_of_a_survivor_and_two_wiped_nodes() {
-    let (mut survivors_stopped, mut wiped_went_on, mut survivor_went_on) = (0, 0, 0);
+    let (mut survivors_stopped, mut wiped_continued, mut survivor_continued) = (0, 0, 0);
     for seed in 0..600 {
         let mut run = Run::new(seed);
         for _ in 0..run.random.below(200) {
@@ -160,7 +160,7 @@ fn no_schedule_mixes_the_histories_of_a_survivor_and_two_wiped_nodes() {
         for _ in 0..400 {
             run.act();
         }
-        // Every node that still runs sends its requests and receives the answers.
+        // Every node that still runs sends its requests and receives the replies.
         for _ in 0..60 {
             run.now = Instant(run.now.0 + 1_000_000_000);
             for id in [N1, N2, N3] {
@@ -172,23 +172,23 @@ fn no_schedule_mixes_the_histories_of_a_survivor_and_two_wiped_nodes() {
         }
         let survives = !run.has_stopped(N1);
         survivors_stopped += u32::from(!survives);
-        survivor_went_on += u32::from(survives && before == [0, 0]);
-        wiped_went_on += u32::from(!run.has_stopped(N2) && !run.has_stopped(N3));
+        survivor_continued += u32::from(survives && before == [0, 0]);
+        wiped_continued += u32::from(!run.has_stopped(N2) && !run.has_stopped(N3));
         // The nodes that still run have one history.
         let running = run.histories.iter().filter(|(id, _)| !run.has_stopped(**id));
         let running: Vec<_> = running.map(|(_, history)| history).collect();
         for pair in running.windows(2) {
             let common = Slot(pair[0].len().min(pair[1].len()) as u64);
             let same = pair[0].range(..=common).eq(pair[1].range(..=common));
-            assert!(same, "seed {seed}: two histories go on");
+            assert!(same, "seed {seed}: two histories continue");
         }
     }
     assert!(survivors_stopped > 200, "{survivors_stopped} of 600");
-    assert!(wiped_went_on > 200, "{wiped_went_on} of 600");
-    assert!(survivor_went_on > 20, "{survivor_went_on} of 600: nodes that know nothing learn");
+    assert!(wiped_continued > 200, "{wiped_continued} of 600");
+    assert!(survivor_continued > 20, "{survivor_continued} of 600: empty nodes learn its history");
 }
 
-/// One wiped node is ordinary amnesia: it learns what the others hold, and stops none of them.
+/// A single wiped node learns the others' history and stops none of them.
 #[test]
 fn one_wiped_node_stops_no_other() {
     let mut cluster = Cluster::<Many>::new(3);

@@ -1,7 +1,7 @@
-//! The register of the example `register`, out of the roles, over a network that loses, doubles and
-//! reorders messages: all answers to clients must be linearizable.
+//! Register of the example `register`, made of the roles, over a network that loses, duplicates and
+//! reorders messages: all results must be linearizable.
 
-#[allow(dead_code)] // Its network loses nothing; ours does.
+#[allow(dead_code)] // The example's `main` and `run` are not used here.
 #[path = "../../examples/register.rs"]
 mod example;
 
@@ -14,13 +14,13 @@ use synod_types::{Ballot, NodeId};
 const NODES: usize = 3;
 const EVENTS: usize = 1500;
 
-/// Planted mistake.
+/// Planted bug.
 #[derive(Clone, Copy, PartialEq)]
 enum Flaw {
     None,
-    /// A read is answered after phase 1, with a value that perhaps no other read ever returns.
+    /// A read completes after phase 1, with a value that may never be chosen.
     ReadsInOnePhase,
-    /// A change that is tried again is made again.
+    /// A retried change takes effect twice.
     ForgetsOutcomes,
 }
 
@@ -37,7 +37,7 @@ enum Flight {
 struct Node {
     acceptor: Acceptor<State>,
     proposer: Proposer<State>,
-    /// Client of the operation: another one after each restart.
+    /// Client of the operation; a new one after each restart.
     client: u64,
     number: u64,
     open: Option<(Change, OpId)>,
@@ -81,12 +81,12 @@ impl Trial {
         (self.random >> 16) as usize % below
     }
 
-    fn play(mut self) -> (History, usize) {
+    fn run(mut self) -> (History, usize) {
         for _ in 0..EVENTS {
             let (kind, at) = (self.roll(100), self.roll(NODES));
             match kind {
                 0 => self.restart(at),
-                1..=9 => self.ask(at),
+                1..=9 => self.invoke(at),
                 10..=14 => self.begin(at),
                 _ if self.wire.is_empty() => {}
                 15..=22 => {
@@ -99,11 +99,11 @@ impl Trial {
         (self.history, self.done)
     }
 
-    /// Sends a request of the client, unless it waits for an answer.
-    fn ask(&mut self, at: usize) {
+    /// Begins an operation of the client, unless one is pending.
+    fn invoke(&mut self, at: usize) {
         let change = match self.roll(3) {
             0 => Change::Read,
-            // Few values, so that a change may fit.
+            // Few values, so that a compare-and-set may succeed.
             _ => Change::Set(self.roll(3) as u64, self.roll(3) as u64),
         };
         let node = &mut self.nodes[at];
@@ -131,7 +131,7 @@ impl Trial {
         self.wire.extend((0..NODES).map(|to| (at, to, Flight::Prepare(ballot))));
     }
 
-    /// Restarts the proposer without its state. Its client gets no answer.
+    /// Restarts the proposer without its state. The outcome of its client's operation stays unknown.
     fn restart(&mut self, at: usize) {
         let node = &mut self.nodes[at];
         node.proposer = proposer(at);
@@ -149,7 +149,7 @@ impl Trial {
         }
         let node = &mut self.nodes[to];
         let nack = |ballot, promised| vec![(to, from, Flight::Nack(ballot, promised))];
-        let answers = match flight {
+        let replies = match flight {
             Flight::Prepare(ballot) => match node.acceptor.prepare(ballot) {
                 Verdict::Rejected { promised } => nack(ballot, promised),
                 _ => {
@@ -165,7 +165,7 @@ impl Trial {
             Flight::Promise(ballot, vote) => self.on_promise(from, to, ballot, vote),
             Flight::Accepted(ballot) => {
                 if let Some(state) = node.proposer.on_accepted(id(from), ballot) {
-                    self.answer(to, &state);
+                    self.complete(to, &state);
                 }
                 Vec::new()
             }
@@ -174,7 +174,7 @@ impl Trial {
                 Vec::new()
             }
         };
-        self.wire.extend(answers);
+        self.wire.extend(replies);
     }
 
     fn on_promise(
@@ -197,14 +197,14 @@ impl Trial {
             return Vec::new();
         };
         if flaw == Flaw::ReadsInOnePhase && change == Change::Read {
-            self.answer(at, &state);
+            self.complete(at, &state);
             return Vec::new();
         }
         (0..NODES).map(|to| (at, to, Flight::Accept(ballot, state.clone()))).collect()
     }
 
-    /// Answers the client.
-    fn answer(&mut self, at: usize, state: &State) {
+    /// Completes the client's operation.
+    fn complete(&mut self, at: usize, state: &State) {
         let node = &mut self.nodes[at];
         let Some((change, call)) = node.open.take() else { return };
         self.done += 1;
@@ -219,28 +219,28 @@ impl Trial {
     }
 }
 
-/// Returns the verdict of the checker on a trial, and the number of operations that were answered.
+/// Returns the checker's verdict on a trial, and the number of completed operations.
 fn judge(seed: u64, flaw: Flaw) -> (Judgement, usize) {
-    let (history, done) = Trial::new(seed, flaw).play();
+    let (history, done) = Trial::new(seed, flaw).run();
     (check(&history, &Options { init: 0_u64.into(), ..Options::default() }), done)
 }
 
 #[test]
-fn a_register_out_of_the_roles_is_linearizable() {
-    let mut answered = 0;
+fn register_made_of_the_roles_is_linearizable() {
+    let mut completed = 0;
     for seed in 0..300 {
         let (judgement, done) = judge(seed, Flaw::None);
         assert_eq!(judgement, Judgement::Linearizable, "seed {seed}");
-        answered += done;
+        completed += done;
     }
-    assert!(answered > 300 * 10, "only {answered} operations were answered");
+    assert!(completed > 300 * 10, "{completed} operations completed");
 }
 
-/// Each rule of the register matters: without it the same trials fail.
+/// The same trials detect a register without one of its rules.
 #[test]
-fn a_register_that_reads_in_one_phase_or_forgets_outcomes_is_not() {
+fn register_with_one_phase_reads_or_without_outcomes_is_not_linearizable() {
     for flaw in [Flaw::ReadsInOnePhase, Flaw::ForgetsOutcomes] {
         let illegal = |seed: &u64| matches!(judge(*seed, flaw).0, Judgement::Illegal(_));
-        assert!((0..300).any(|seed| illegal(&seed)), "nothing was noticed");
+        assert!((0..300).any(|seed| illegal(&seed)), "no trial is illegal");
     }
 }

@@ -10,7 +10,7 @@ use synod_types::{Ballot, Instant, Slot, Ticket};
 type Single = synod_basic_paxos::Single;
 type Many = synod_basic_paxos::Many;
 
-/// First slot and round that no node reaches.
+/// First slot and round out of range.
 const END: u64 = 1 << 62;
 
 fn base(through: u64, stamp: Ballot) -> Base<Ballot> {
@@ -21,7 +21,7 @@ fn recover(saved: Saved<PaxosLog<Many>>) -> Result<PaxosLog<Many>, RecoveryError
     PaxosLog::recover(config(N1, 3), saved)
 }
 
-/// Writes that follow from an input.
+/// Returns the writes of an input.
 fn writes<K: Arity>(
     cluster: &mut Cluster<K>,
     input: Input<PaxosLog<K>>,
@@ -31,7 +31,7 @@ fn writes<K: Arity>(
     std::mem::take(&mut cluster.node(N1).writes)
 }
 
-/// Three slots under one ballot.
+/// Disk with three slots under one ballot.
 fn abc(chosen: u64) -> Saved<PaxosLog<Many>> {
     let votes = [(1, b(1, 2), "a"), (2, b(1, 2), "b"), (3, b(1, 2), "c")];
     let promises: Vec<_> = (chosen + 1..=3).map(|slot| (slot, b(1, 2))).collect();
@@ -47,7 +47,7 @@ fn consistent_disk_needs_no_write() {
 
 #[test]
 fn state_ahead_of_the_base_moves_it() {
-    // A crash came after the snapshot and before the log was cut.
+    // A crash came after the snapshot was written and before the log was compacted.
     for (through, left) in [(1, 2), (2, 1), (3, 0), (5, 0)] {
         let saved = Saved { base: base(through, b(1, 2)), ..abc(0) };
         let status = recover(saved.clone()).unwrap().status();
@@ -57,7 +57,7 @@ fn state_ahead_of_the_base_moves_it() {
         assert_eq!(repaired.writes[0], Write::Compact(base(through, b(1, 2))));
         assert_eq!(repaired.disk.log.runs().map(|run| run.values.len()).sum::<usize>(), left);
         cluster.restart(N1);
-        assert_eq!(cluster.node(N1).writes, [], "it is mended for good");
+        assert_eq!(cluster.node(N1).writes, [], "the repair is durable");
     }
 }
 
@@ -90,7 +90,7 @@ fn recovery_rejects_slots_and_rounds_out_of_range() {
 }
 
 #[test]
-fn a_vote_needs_its_promise_until_its_slot_is_chosen() {
+fn vote_without_its_promise_is_rejected_while_its_slot_is_open() {
     let votes = |stamp| [(1, b(1, 2), "a"), (2, stamp, "b")];
     let cases = [
         ("promised", 1, Some(b(2, 2)), b(2, 2), true),
@@ -116,8 +116,8 @@ fn values_learnt_after_a_hole_are_recovered() {
     assert_eq!(cluster.replies(N2, N1, prepare(3, b(9, 2))), [expected]);
 }
 
-/// n1 has applied three slots that its hard state does not record as chosen yet; both
-/// others have lost their disks, and choose other values.
+/// n1 has applied three slots that its hard state does not record as chosen yet. Both others have lost
+/// their disks and choose other values.
 #[test]
 fn survivor_of_two_wiped_nodes_never_votes_over_what_it_has_applied() {
     let saved = Saved { applied: Slot(3), ..abc(0) };
@@ -140,7 +140,7 @@ fn survivor_of_two_wiped_nodes_never_votes_over_what_it_has_applied() {
             );
         }
     }
-    // Without n1 they choose other values, and n1 learns that.
+    // Without n1 they choose other values, and n1 receives their messages later.
     for (ticket, command) in ["x", "y", "z"].into_iter().enumerate() {
         cluster.propose(N2, ticket as u64, command);
     }
@@ -164,8 +164,8 @@ fn survivor_of_two_wiped_nodes_never_votes_over_what_it_has_applied() {
     let found = Some(FatalError::Contradicted { slot: S1, by: N2 });
     assert_eq!(cluster.nodes[&N1].outputs.fatal, found, "n1 stops");
     assert_eq!(cluster.nodes[&N1].disk.hard_state.promised(S1), b(1, 2), "no promise is added");
-    assert!(cluster.nodes[&N1].outputs.chosen.is_empty(), "nothing is reported twice");
-    assert_eq!(cluster.commit_index(N1), 3);
+    assert!(cluster.nodes[&N1].outputs.chosen.is_empty(), "no slot is emitted twice");
+    assert_eq!(cluster.commit(N1), 3);
 }
 
 #[test]
@@ -209,7 +209,7 @@ fn snapshot_out_of_range_is_ignored() {
 }
 
 #[test]
-fn a_snapshot_of_what_is_known_moves_the_front_only() {
+fn snapshot_of_known_slots_moves_only_the_base() {
     for stamp in [b(1, 2), b(7, 3)] {
         let mut cluster = alone(abc(2));
         let installed = Input::Installed { base: base(2, stamp) };
@@ -217,10 +217,10 @@ fn a_snapshot_of_what_is_known_moves_the_front_only() {
         assert_eq!(
             written,
             [Write::Compact(base(2, stamp))],
-            "no hard state: nothing new is chosen"
+            "no hard state: no new slot is chosen"
         );
         assert_eq!(cluster.node(N1).disk.log.last(), Slot(3), "the vote after it stays");
-        assert_eq!(writes(&mut cluster, installed), [], "it is there already");
+        assert_eq!(writes(&mut cluster, installed), [], "the base is there already");
     }
 }
 
@@ -241,11 +241,11 @@ fn commands_in_flight_in_a_snapshot_count_as_placed() {
     assert_eq!(running(&cluster), [false, false, true]);
     cluster.step(N1, Input::Installed { base: base(3, b(1, 2)) });
     placed.push((Ticket(3), Slot(3)));
-    assert_eq!(cluster.node(N1).outputs.placed, placed, "it was still open");
+    assert_eq!(cluster.node(N1).outputs.placed, placed, "its slot was still open");
 }
 
 #[test]
-fn a_learner_waits_without_a_vote() {
+fn learner_starts_with_the_members_and_a_redirect_target() {
     let learner = synod_types::NodeId(4);
     let config = Config::new(learner, members(3, 1)).unwrap();
     let mut host = Host::<PaxosLog<Many>>::recover(learner, config, Saved::default()).unwrap();

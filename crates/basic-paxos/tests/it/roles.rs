@@ -1,4 +1,4 @@
-//! The roles alone, as "Paxos Made Simple" has them.
+//! Roles alone, by the rules of "Paxos Made Simple".
 
 use crate::cluster::{N1, N2, N3, b, members};
 use proptest::prelude::*;
@@ -14,19 +14,19 @@ fn no(round: u64, node: u64) -> Verdict {
     Verdict::Rejected { promised: b(round, node) }
 }
 
-enum Ask {
+enum Request {
     Prepare(Ballot),
     Accept(Ballot, &'static str),
 }
 
 #[test]
-fn an_acceptor_follows_p1a() {
-    use Ask::{Accept, Prepare};
+fn acceptor_follows_p1a() {
+    use Request::{Accept, Prepare};
     // PMS §2.2: "An acceptor can accept a proposal numbered n iff it has not responded to a prepare
-    // request having a number greater than n." What was ACCEPTED last plays no part in it.
-    let cases: Vec<(&str, Vec<(Ask, Verdict)>)> = vec![
+    // request having a number greater than n." The last ACCEPTED ballot does not matter.
+    let cases: Vec<(&str, Vec<(Request, Verdict)>)> = vec![
         ("the first Prepare", vec![(Prepare(b(1, 1)), YES)]),
-        ("again: answered, not written", vec![(Prepare(b(1, 1)), YES), (Prepare(b(1, 1)), AGAIN)]),
+        ("again: granted, not written", vec![(Prepare(b(1, 1)), YES), (Prepare(b(1, 1)), AGAIN)]),
         ("the node breaks the tie", vec![(Prepare(b(1, 2)), YES), (Prepare(b(1, 1)), no(1, 2))]),
         ("lower Prepare", vec![(Prepare(b(2, 1)), YES), (Prepare(b(1, 3)), no(2, 1))]),
         ("Accept as promised", vec![(Prepare(b(1, 1)), YES), (Accept(b(1, 1), "a"), YES)]),
@@ -44,7 +44,7 @@ fn an_acceptor_follows_p1a() {
             vec![(Accept(b(1, 1), "a"), YES), (Accept(b(2, 2), "b"), YES)],
         ),
         (
-            "a promise stands above what was accepted",
+            "a promise above the last vote",
             vec![
                 (Accept(b(1, 1), "a"), YES),
                 (Prepare(b(3, 3)), YES),
@@ -59,8 +59,8 @@ fn an_acceptor_follows_p1a() {
     ];
     for (name, steps) in cases {
         let mut acceptor = Acceptor::new();
-        for (index, (ask, expected)) in steps.into_iter().enumerate() {
-            let verdict = match ask {
+        for (index, (request, expected)) in steps.into_iter().enumerate() {
+            let verdict = match request {
                 Prepare(ballot) => acceptor.prepare(ballot),
                 Accept(ballot, value) => acceptor.accept(ballot, value),
             };
@@ -79,7 +79,7 @@ fn acceptor_recovers_its_promise_and_vote() {
 }
 
 #[test]
-fn a_proposer_takes_the_value_of_the_highest_numbered_vote() {
+fn proposer_takes_the_value_of_the_highest_numbered_vote() {
     // PMS §2.2, phase 2 (a): "v is the value of the highest-numbered proposal among the responses,
     // or is any value if the responses reported no proposals."
     type Votes = [Option<(Ballot, &'static str)>; 3];
@@ -87,14 +87,14 @@ fn a_proposer_takes_the_value_of_the_highest_numbered_vote() {
         ("free", [None, None, None], "own"),
         ("one vote", [None, Some((b(1, 1), "z")), None], "z"),
         ("not the largest value", [Some((b(1, 1), "z")), Some((b(2, 2), "a")), None], "a"),
-        ("not the latest answer", [Some((b(2, 2), "a")), Some((b(1, 3), "z")), None], "a"),
+        ("not the latest reply", [Some((b(2, 2), "a")), Some((b(1, 3), "z")), None], "a"),
         ("the node breaks the tie", [Some((b(2, 1), "y")), Some((b(2, 2), "a")), None], "a"),
     ];
     for (name, votes, expected) in cases {
         let mut proposer = Proposer::new(NodeId(9), members(5, 0), "own");
         proposer.observe(b(4, 4));
         let ballot = proposer.prepare();
-        assert_eq!(ballot, b(5, 9), "above everything seen");
+        assert_eq!(ballot, b(5, 9), "above every observed ballot");
         let mut value = None;
         for (index, vote) in votes.into_iter().enumerate() {
             assert_eq!(value, None, "{name}: three of five are needed");
@@ -113,13 +113,13 @@ fn rejection_ends_a_ballot_only_when_no_majority_is_left() {
     let ballot = proposer.prepare();
     assert!(!proposer.on_nack(N2, ballot, b(7, 2)));
     assert!(!proposer.on_nack(N2, ballot, b(7, 2)), "the same node again");
-    assert!(!proposer.on_nack(NodeId(8), ballot, b(8, 8)), "a stranger");
+    assert!(!proposer.on_nack(NodeId(8), ballot, b(8, 8)), "a non-member");
     assert!(!proposer.on_nack(N3, ballot, b(7, 2)));
     assert_eq!(proposer.unanswered(), [N1, NodeId(4), NodeId(5)]);
     assert!(proposer.on_nack(NodeId(4), ballot, b(7, 2)), "two of five are left");
-    assert_eq!(proposer.prepare(), b(9, 1), "above every hint, even a stranger's");
-    assert!(!proposer.was_rejected(), "a new ballot has no answers");
-    assert!(!proposer.on_nack(NodeId(5), ballot, b(7, 2)), "a refusal of the old ballot");
+    assert_eq!(proposer.prepare(), b(9, 1), "above every ballot, even a non-member's");
+    assert!(!proposer.was_rejected(), "a new ballot has no replies");
+    assert!(!proposer.on_nack(NodeId(5), ballot, b(7, 2)), "a rejection of the old ballot");
     assert!(!proposer.was_rejected());
 }
 
@@ -146,7 +146,7 @@ fn each_phase_has_its_own_quorum() {
 #[test]
 fn acceptors_that_answered_receive_no_retransmission() {
     let mut proposer = Proposer::new(N1, members(3, 0), "own");
-    assert_eq!(proposer.unanswered(), [], "no acceptor was asked");
+    assert_eq!(proposer.unanswered(), [], "no request was sent");
     let ballot = proposer.prepare();
     assert_eq!(proposer.unanswered(), [N1, N2, N3]);
     assert_eq!(proposer.on_promise(N2, ballot, None), None);
@@ -160,7 +160,7 @@ fn acceptors_that_answered_receive_no_retransmission() {
 }
 
 #[test]
-fn a_learner_counts_by_ballot() {
+fn learner_counts_votes_by_ballot() {
     // PMS §2.3: chosen is what a majority of acceptors accepted as ONE proposal.
     type Votes = Vec<(u64, Ballot, &'static str)>;
     let cases: Vec<(&str, Votes, Option<&str>)> = vec![
@@ -168,9 +168,17 @@ fn a_learner_counts_by_ballot() {
         ("two of three", vec![(1, b(1, 1), "a"), (2, b(1, 1), "a")], Some("a")),
         ("a repetition", vec![(1, b(1, 1), "a"), (1, b(1, 1), "a")], None),
         ("two ballots", vec![(1, b(1, 1), "a"), (2, b(2, 2), "a")], None),
-        ("a stranger", vec![(1, b(1, 1), "a"), (7, b(1, 1), "a")], None),
-        ("a vote of the past", vec![(1, b(2, 2), "b"), (1, b(1, 1), "a"), (2, b(1, 1), "a")], None),
-        ("moved on", vec![(1, b(1, 1), "a"), (1, b(2, 2), "b"), (2, b(2, 2), "b")], Some("b")),
+        ("a non-member", vec![(1, b(1, 1), "a"), (7, b(1, 1), "a")], None),
+        (
+            "a delayed older vote",
+            vec![(1, b(2, 2), "b"), (1, b(1, 1), "a"), (2, b(1, 1), "a")],
+            None,
+        ),
+        (
+            "a vote under a higher ballot",
+            vec![(1, b(1, 1), "a"), (1, b(2, 2), "b"), (2, b(2, 2), "b")],
+            Some("b"),
+        ),
     ];
     for (name, votes, expected) in cases {
         let mut learner = Learner::new(members(3, 0));
@@ -182,17 +190,17 @@ fn a_learner_counts_by_ballot() {
 }
 
 #[test]
-fn decision_is_returned_once_and_kept() {
+fn chosen_value_is_kept() {
     let mut learner = Learner::new(members(3, 0));
     assert!(learner.on_chosen_value("a"));
     assert!(learner.on_chosen_value("a"), "again");
-    assert!(!learner.on_chosen_value("b"), "someone is mistaken");
+    assert!(!learner.on_chosen_value("b"), "another value contradicts it");
     assert_eq!(learner.on_accepted(N1, b(9, 1), "b"), None);
     assert_eq!(learner.chosen(), Some(&"a"));
 }
 
 #[test]
-fn the_wait_doubles_up_to_its_cap_and_begins_at_nothing() {
+fn backoff_doubles_up_to_its_cap_and_begins_at_zero() {
     let ms = std::time::Duration::from_millis;
     let mut backoff = Backoff::default();
     let mut bounds = Vec::new();
@@ -226,7 +234,7 @@ enum Flight {
 }
 
 /// Runs the roles on these events. Returns every value that a proposer finds chosen.
-fn play(events: &[Event]) -> Vec<usize> {
+fn run_events(events: &[Event]) -> Vec<usize> {
     let fresh = |id: usize| Proposer::new(NodeId(id as u64 + 1), members(3, 0), id);
     let mut proposers: Vec<_> = (0..3).map(fresh).collect();
     let mut acceptors: Vec<Acceptor<usize>> = vec![Acceptor::new(); 3];
@@ -304,15 +312,15 @@ proptest! {
 
     #[test]
     fn any_schedule_chooses_one_value(events in prop::collection::vec(event(), 1..200)) {
-        let chosen = play(&events);
+        let chosen = run_events(&events);
         let by_value: BTreeMap<_, ()> = chosen.iter().map(|value| (value, ())).collect();
         prop_assert!(by_value.len() <= 1, "{chosen:?}");
     }
 }
 
 #[test]
-fn an_undisturbed_proposer_gets_its_value_chosen() {
+fn lone_proposer_gets_its_value_chosen() {
     let mut events = vec![Event::Begin(1)];
     events.extend(vec![Event::Deliver(0); 20]);
-    assert_eq!(play(&events), [1]);
+    assert_eq!(run_events(&events), [1]);
 }

@@ -18,14 +18,14 @@ fn with_timing(timing: Timing) -> Cluster<Many> {
     Cluster::from_disks(vec![(config, Saved::default())])
 }
 
-/// Range from which a timer is drawn, in milliseconds.
+/// Returns the range of a timer, in milliseconds.
 fn wait<K: synod_basic_paxos::Arity>(cluster: &mut Cluster<K>, timer: Timer) -> (u128, u128) {
     let range = &cluster.node(N1).timers[&timer].range;
     (range.start.as_millis(), range.end.as_millis())
 }
 
 #[test]
-fn answers_are_awaited_twice_as_long_each_time_up_to_the_cap() {
+fn retransmission_timeout_doubles_up_to_the_cap() {
     let mut cluster = fresh();
     cluster.propose(N1, 1, "x");
     let mut waits = Vec::new();
@@ -38,7 +38,7 @@ fn answers_are_awaited_twice_as_long_each_time_up_to_the_cap() {
 }
 
 #[test]
-fn a_round_trip_is_measured_in_both_phases_and_smoothed() {
+fn round_trip_is_measured_in_both_phases_and_smoothed() {
     let mut cluster = fresh();
     cluster.propose(N1, 1, "x");
     cluster.advance(18);
@@ -51,7 +51,7 @@ fn a_round_trip_is_measured_in_both_phases_and_smoothed() {
 }
 
 #[test]
-fn a_measured_round_trip_is_neither_nothing_nor_beyond_the_cap() {
+fn measured_round_trip_is_above_zero_and_within_the_cap() {
     for (ms, micros) in [(0, 8_756), (9_999, 71_250)] {
         let mut cluster = fresh();
         cluster.propose(N1, 1, "x");
@@ -77,13 +77,13 @@ fn catch_up_interval_is_eight_round_trips_within_bounds() {
 fn catch_up_requests_go_to_the_other_voters_in_turn() {
     let config = synod_basic_paxos::Config::new(N2, members(4, 1)).unwrap();
     let mut cluster = Cluster::<Many>::from_disks(vec![(config, Saved::default())]);
-    let mut asked = Vec::new();
+    let mut requests = Vec::new();
     for _ in 0..5 {
         cluster.timeout(N2, Timer::CatchUp);
-        asked.extend(cluster.wire.drain(..).map(|flight| (flight.to.0, flight.message)));
+        requests.extend(cluster.wire.drain(..).map(|flight| (flight.to.0, flight.message)));
     }
     let expected = [1, 3, 4, 1, 3].map(|node| (node, Message::Learn(Learn { from: S1 })));
-    assert_eq!(asked, expected);
+    assert_eq!(requests, expected);
 }
 
 #[test]
@@ -92,27 +92,27 @@ fn same_catch_up_request_waits_two_round_trips_and_another_does_not() {
     let config = config(N1, 3).with_limits(limits).unwrap();
     let mut cluster = Cluster::<Many>::from_disks(vec![(config, Saved::default())]);
     let far = prepare(9, b(1, 2));
-    let ask = |slot| [Message::Learn(Learn { from: Slot(slot) })];
-    assert_eq!(cluster.replies(N2, N1, far.clone()), ask(1));
+    let learn = |slot| [Message::Learn(Learn { from: Slot(slot) })];
+    assert_eq!(cluster.replies(N2, N1, far.clone()), learn(1));
     cluster.advance(19);
     assert_eq!(cluster.replies(N2, N1, far.clone()), []);
     cluster.advance(1);
-    assert_eq!(cluster.replies(N2, N1, far.clone()), ask(1));
+    assert_eq!(cluster.replies(N2, N1, far.clone()), learn(1));
     cluster.inject(N2, N1, decided(1, "x"));
-    assert_eq!(cluster.replies(N2, N1, far), ask(2));
+    assert_eq!(cluster.replies(N2, N1, far), learn(2));
 }
 
 #[test]
-fn redirect_target_may_be_silent_for_the_longest_wait() {
+fn silent_redirect_target_is_replaced_after_the_longest_wait() {
     let learner = NodeId(4);
     let config = synod_basic_paxos::Config::new(learner, members(3, 1)).unwrap();
     let mut cluster = Cluster::<Many>::from_disks(vec![(config, Saved::default())]);
-    let guide = |cluster: &Cluster<Many>| cluster.nodes[&learner].host.core().status().leader;
+    let redirect_to = |cluster: &Cluster<Many>| cluster.nodes[&learner].host.core().status().leader;
     cluster.inject(N1, learner, decided(1, "x"));
     for (ms, expected) in [(500, N1), (1, N2), (500, N2), (1, N3), (501, N1)] {
         cluster.advance(ms);
         cluster.timeout(learner, Timer::CatchUp);
-        assert_eq!(guide(&cluster), Some(expected));
+        assert_eq!(redirect_to(&cluster), Some(expected));
     }
 }
 
@@ -124,12 +124,12 @@ fn late_rejection_does_not_prolong_the_wait() {
     for from in 2..=5 {
         cluster.inject(NodeId(from), N1, nack(1, b(1, 1), b(1, 5)));
         let waits = if from < 4 { (40, 60) } else { (0, 20) };
-        assert_eq!(wait(&mut cluster, Timer::Slot(S1)), waits, "refused by {from}");
+        assert_eq!(wait(&mut cluster, Timer::Slot(S1)), waits, "rejected by {from}");
     }
 }
 
 #[test]
-fn node_unanswered_twice_opens_no_proposal() {
+fn node_without_replies_to_two_retransmissions_opens_no_proposal() {
     let mut cluster = fresh();
     cluster.propose(N1, 1, "x");
     for (repeats, expected) in [(1, true), (2, false)] {
@@ -137,15 +137,15 @@ fn node_unanswered_twice_opens_no_proposal() {
         cluster.wire.clear();
         cluster.propose(N1, 1 + repeats, "y");
         let begun = sent(&mut cluster) == [prepare(1 + repeats, b(1, 1))];
-        assert_eq!(begun, expected, "after {repeats} repetitions");
+        assert_eq!(begun, expected, "after {repeats} retransmissions");
     }
-    // The younger proposal sends nothing as long as the older has no answer.
+    // The younger proposal sends nothing as long as the older has no reply.
     let younger = Timer::Slot(Slot(2));
     cluster.timeout(N1, younger);
     assert_eq!(sent(&mut cluster), []);
-    assert_eq!(wait(&mut cluster, younger), (40, 60), "and tries later");
+    assert_eq!(wait(&mut cluster, younger), (40, 60), "and its timer runs again");
     cluster.timeout(N1, Timer::Slot(S1));
-    assert_eq!(sent(&mut cluster), [prepare(1, b(1, 1))], "the oldest goes on asking");
+    assert_eq!(sent(&mut cluster), [prepare(1, b(1, 1))], "the oldest is retransmitted");
 }
 
 #[test]
@@ -157,22 +157,22 @@ fn late_voters_alone_receive_a_retransmission() {
     cluster.wire.clear();
     cluster.timeout(N1, Timer::Slot(S1));
     let to: Vec<_> = cluster.wire.iter().map(|flight| flight.to.0).collect();
-    assert_eq!(to, [3, 4, 5], "neither who promised nor the node itself");
+    assert_eq!(to, [3, 4, 5], "not the node that promised, nor the node itself");
 }
 
 #[test]
-fn slot_of_another_node_may_rest_for_two_catch_up_intervals() {
+fn slot_of_another_node_is_finished_after_two_catch_up_intervals() {
     let mut cluster = fresh();
     cluster.inject(N3, N1, prepare(1, b(1, 3)));
     cluster.wire.clear();
-    let news = Message::Learn(Learn { from: S1 });
+    let any_message = Message::Learn(Learn { from: S1 });
     cluster.advance(99);
-    assert_eq!(cluster.replies(N2, N1, news.clone()), [], "n3 gets time");
+    assert_eq!(cluster.replies(N2, N1, any_message.clone()), [], "n3 may still be active");
     cluster.advance(1);
     let finish = prepare(1, b(2, 1));
-    assert_eq!(cluster.replies(N2, N1, news.clone()), [finish.clone(), finish]);
+    assert_eq!(cluster.replies(N2, N1, any_message.clone()), [finish.clone(), finish]);
     cluster.advance(1000);
-    assert_eq!(cluster.replies(N2, N1, news), [], "it is at work there itself");
+    assert_eq!(cluster.replies(N2, N1, any_message), [], "n1 has a proposal there already");
 }
 
 #[test]
@@ -197,8 +197,8 @@ fn node_without_a_measured_round_trip_finishes_one_slot_at_a_time() {
         slots
     };
     assert_eq!(begun(&mut cluster), [1]);
-    // Answered at once, it has measured a round trip, and finishes the rest together. Slot 3 made
-    // progress a while ago, and no node is known to use slot 2.
+    // With a measured round trip it finishes the others together. The last progress of slot 3 is old,
+    // and no node is known to use slot 2.
     cluster.inject(N2, N1, promise(1, b(2, 1), Some((b(1, 3), value("x")))));
     cluster.wire.clear();
     cluster.timeout(N1, Timer::CatchUp);
@@ -208,7 +208,7 @@ fn node_without_a_measured_round_trip_finishes_one_slot_at_a_time() {
 }
 
 #[test]
-fn values_in_flight_bound_how_many_slots_are_opened() {
+fn values_in_flight_bound_the_open_slots() {
     let limits = Limits { flight_bytes: 20, ..Limits::default() };
     let config = config(N1, 3).with_limits(limits).unwrap();
     let mut cluster = Cluster::<Many>::from_disks(vec![(config, Saved::default())]);
@@ -227,8 +227,8 @@ fn values_in_flight_bound_how_many_slots_are_opened() {
 }
 
 #[test]
-fn a_long_value_is_not_repeated_while_it_may_wait_for_the_link() {
-    // The command's length, and the wait in milliseconds: 8 MiB a second pass the slowest link.
+fn long_value_is_not_retransmitted_while_it_may_wait_for_the_link() {
+    // Length of the command, and added wait in milliseconds: the slowest link carries 8 MiB/s.
     for (length, added) in [(1, 0), (1 << 20, 125)] {
         let mut cluster = fresh();
         cluster.propose(N1, 1, &"x".repeat(length));
@@ -243,10 +243,10 @@ fn a_long_value_is_not_repeated_while_it_may_wait_for_the_link() {
     }
 }
 
-/// A sixteenth of the default limits belongs to links a sixteenth as fast.
+/// A sixteenth of the default limits stands for links a sixteenth as fast.
 #[test]
 fn narrow_limits_leave_values_more_time_for_the_link() {
-    // Values in flight, and the wait in milliseconds that 64 KiB add.
+    // Limit of values in flight, and added wait of 64 KiB in milliseconds.
     for (flight_bytes, added) in [(4 << 20, 7), (256 << 10, 125), (1, 125)] {
         let limits = Limits { flight_bytes, ..Limits::default() };
         let config = config(N1, 3).with_limits(limits).unwrap();
@@ -260,7 +260,7 @@ fn narrow_limits_leave_values_more_time_for_the_link() {
 }
 
 #[test]
-fn bounds_leave_a_lane_room_beside_what_is_in_flight() {
+fn bounds_reserve_lane_capacity_beside_values_in_flight() {
     let bounds = Bounds {
         message_bytes: 1 << 20,
         window_messages: 256,
@@ -276,34 +276,34 @@ fn bounds_leave_a_lane_room_beside_what_is_in_flight() {
 }
 
 #[test]
-fn one_answer_to_a_lagging_node_is_in_flight() {
+fn one_reply_to_a_lagging_node_is_in_flight() {
     let saved = disk(3, &[], &[(1, b(1, 2), "a"), (2, b(1, 2), "b"), (3, b(1, 2), "c")]);
     let mut cluster = alone::<Many>(saved);
-    let question = |slot| Message::Learn(Learn { from: Slot(slot) });
-    let answers =
-        |cluster: &mut Cluster<Many>, from, slot| cluster.replies(from, N1, question(slot)).len();
-    assert_eq!(answers(&mut cluster, N2, 1), 1);
-    assert_eq!(answers(&mut cluster, N2, 1), 0, "it is on its way");
-    assert_eq!(answers(&mut cluster, N2, 2), 0, "so is the rest of it");
-    assert_eq!(answers(&mut cluster, N3, 1), 1, "n3 was not answered yet");
-    // Two round trips, doubled; then it counts as lost, and the next wait is twice as long.
+    let request = |slot| Message::Learn(Learn { from: Slot(slot) });
+    let replies =
+        |cluster: &mut Cluster<Many>, from, slot| cluster.replies(from, N1, request(slot)).len();
+    assert_eq!(replies(&mut cluster, N2, 1), 1);
+    assert_eq!(replies(&mut cluster, N2, 1), 0, "the reply is in flight");
+    assert_eq!(replies(&mut cluster, N2, 2), 0, "it covers slot 2, too");
+    assert_eq!(replies(&mut cluster, N3, 1), 1, "no reply to n3 is in flight");
+    // After two round trips, doubled, it counts as lost; the next wait is twice as long.
     for (ms, expected) in [(39, 0), (2, 1), (79, 0), (2, 1)] {
         cluster.advance(ms);
-        assert_eq!(answers(&mut cluster, N2, 1), expected, "{ms} ms later");
+        assert_eq!(replies(&mut cluster, N2, 1), expected, "{ms} ms later");
     }
 }
 
 #[test]
 fn node_whose_log_advances_sends_no_catch_up_request() {
     let mut cluster = fresh();
-    for (told, expected) in [(None, 1), (Some(1), 0), (Some(2), 0), (None, 1)] {
-        if let Some(slot) = told {
+    for (learned, expected) in [(None, 1), (Some(1), 0), (Some(2), 0), (None, 1)] {
+        if let Some(slot) = learned {
             cluster.inject(N2, N1, decided(slot, "x"));
         }
         cluster.wire.clear();
         cluster.timeout(N1, Timer::CatchUp);
-        let questions = sent(&mut cluster).into_iter();
-        let questions = questions.filter(|message| matches!(message, Message::Learn(_)));
-        assert_eq!(questions.count(), expected, "told of {told:?}");
+        let requests = sent(&mut cluster).into_iter();
+        let requests = requests.filter(|message| matches!(message, Message::Learn(_)));
+        assert_eq!(requests.count(), expected, "learned {learned:?}");
     }
 }

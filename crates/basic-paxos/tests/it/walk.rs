@@ -1,10 +1,10 @@
-//! Random walks of bare cores, with logs that are trimmed and snapshots that are installed.
+//! Random walks of cores with compacted logs and installed snapshots.
 
 use synod_basic_paxos::types::{Membership, NodeId};
 use synod_basic_paxos::{BasicPaxos, Config, Limits};
 use synod_explore::{WalkStats, random_walks};
 
-/// Members, and the sizes of the quorums of the two phases.
+/// Numbers of voters and learners, and quorum sizes of the two phases.
 const SHAPES: [(u64, u64, usize, usize); 10] = [
     (3, 0, 2, 2),
     (5, 0, 3, 3),
@@ -24,7 +24,7 @@ fn members(seed: u64) -> Membership {
     Membership::new(all(1, voters), all(voters + 1, voters + learners)).unwrap()
 }
 
-/// A tight window, and answers of a slot or two, different on each node and each walk.
+/// Returns settings with a small window and replies of a slot or two, different on each node and walk.
 fn config(seed: u64, id: NodeId, members: &Membership) -> Config {
     let tight = |salt: u64| (seed / 10 + salt * id.0) as usize % 12 + 1;
     let limits = Limits { window: tight(3), catch_up_bytes: tight(5), ..Limits::default() };
@@ -35,7 +35,7 @@ fn config(seed: u64, id: NodeId, members: &Membership) -> Config {
 
 #[test]
 fn trimmed_logs_and_snapshots_cost_no_promise() {
-    // The variable WALKS sets another number.
+    // The environment variable `WALKS` overrides the number.
     let number = std::env::var("WALKS").map_or(80, |it| it.parse().unwrap());
     let total = random_walks::<BasicPaxos>(0..number, 4_000, members, config).unwrap();
     println!("{total:?}");

@@ -35,16 +35,16 @@ fn messages() -> Vec<(Message, &'static str, &'static str)> {
         ),
         (
             Message::Learned(Learned { first: slot, values: value("x=5"), through: slot }),
-            "Decided(\"x=5\")",
-            "Decided(s3, \"x=5\")",
+            "Learned(\"x=5\")",
+            "Learned(s3, \"x=5\")",
         ),
-        (Message::Learn(Learn { from: slot }), "Ask(from s3)", "Ask(from s3)"),
+        (Message::Learn(Learn { from: slot }), "Learn(from s3)", "Learn(from s3)"),
         (Message::Chosen(Chosen { slot, ballot, through: slot }), "Chosen(1.1)", "Chosen(s3, 1.1)"),
     ]
 }
 
 #[test]
-fn every_message_reads_like_the_papers() {
+fn messages_are_described_by_their_names_in_the_paper() {
     for (message, short, long) in messages() {
         let batch = MessageBatch::from(message);
         assert_eq!(synod_consensus::Message::<SingleDecree>::describe(&batch), short);
@@ -56,7 +56,7 @@ fn every_message_reads_like_the_papers() {
 }
 
 #[test]
-fn every_message_survives_the_wire() {
+fn messages_decode_to_what_was_encoded() {
     for (message, short, _) in messages() {
         let batch = MessageBatch::from(message);
         let bytes = postcard::to_allocvec(&batch).unwrap();
@@ -68,7 +68,7 @@ fn every_message_survives_the_wire() {
 }
 
 #[test]
-fn the_bytes_on_disk_are_fixed() {
+fn hard_state_encoding_is_pinned() {
     let promises = [(Slot(8), b(2, 3)), (Slot(10), b(1, 300))];
     let hard_state = HardState::new(Slot(7), promises);
     let bytes = postcard::to_allocvec(&hard_state).unwrap();
