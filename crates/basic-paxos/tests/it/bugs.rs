@@ -19,7 +19,7 @@ fn paxos_p01_reply_before_the_disk_has_it() {
         [promise(1, b(1, 3), None)],
         "the lost promise binds nothing"
     );
-    cluster.node(N1).is_hung = true;
+    cluster.node(N1).is_disk_hung = true;
     assert_eq!(cluster.replies(N3, N1, accept(1, b(1, 3), "a")), [], "the vote is not durable yet");
     cluster.restart(N1);
     let replies = cluster.replies(N2, N1, prepare(1, b(2, 2)));

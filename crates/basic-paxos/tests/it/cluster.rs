@@ -42,7 +42,7 @@ pub fn text(value: &Value) -> String {
 }
 
 /// Message in flight. Messages of a batch travel one by one here, so that each may be lost.
-pub type Flight = synod_explore::Flight<Message>;
+pub type InFlight = synod_explore::InFlight<Message>;
 
 pub type Node<K> = ClusterNode<PaxosLog<K>>;
 

@@ -148,7 +148,7 @@ fn values_after_a_gap_are_kept_within_the_window() {
         let mut cluster = with_log::<Many>(0, &[], limits);
         let replies = cluster.replies(N2, N1, learned(first, texts, commit));
         assert_eq!(
-            (replies, cluster.commit(N1)),
+            (replies, cluster.commit_index(N1)),
             (requested.clone(), commit),
             "{first}: {texts:?}"
         );
@@ -167,16 +167,19 @@ fn node_requests_slots_that_peers_know_to_be_chosen() {
     assert_eq!(requested, [Message::Learn(Learn { from: Slot(3) })]);
     let mut single = with_log::<Single>(0, &[], Limits::default());
     assert_eq!(single.replies(N2, N1, learned(1, &["a"], 9)), [], "there is only one decree");
-    assert_eq!(single.commit(N1), 1);
+    assert_eq!(single.commit_index(N1), 1);
 }
 
 #[test]
 fn decree_has_one_slot() {
     let mut cluster = with_log::<Single>(0, &[], Limits::default());
     assert_eq!(cluster.replies(N2, N1, learned(1, &["a", "b"], 1)), []);
-    assert_eq!((ignored(&mut cluster), cluster.commit(N1)), (vec![IgnoreReason::NoSuchSlot], 0));
+    assert_eq!(
+        (ignored(&mut cluster), cluster.commit_index(N1)),
+        (vec![IgnoreReason::NoSuchSlot], 0)
+    );
     cluster.inject(N2, N1, learned(1, &["a"], 1));
-    assert_eq!((ignored(&mut cluster), cluster.commit(N1)), (vec![], 1));
+    assert_eq!((ignored(&mut cluster), cluster.commit_index(N1)), (vec![], 1));
     assert_eq!((Single::SLOTS, Many::SLOTS), (1, 4_611_686_018_427_387_903));
 }
 
@@ -199,7 +202,7 @@ fn compacted_slots_count_as_known() {
     let mut cluster = with_log::<Many>(3, &[&["a", "b", "c"]], Limits::default());
     cluster.step(N1, Input::Compact { through: Slot(2) });
     cluster.inject(N2, N1, learned(1, &["a", "b", "c", "d"], 4));
-    assert_eq!((ignored(&mut cluster), cluster.commit(N1)), (vec![], 4));
+    assert_eq!((ignored(&mut cluster), cluster.commit_index(N1)), (vec![], 4));
 }
 
 /// Returns the writes of one message.
@@ -297,7 +300,7 @@ fn chosen_ballot_confirms_a_vote_at_or_above_it_only() {
             cluster.wire.clear();
         }
         let requested = cluster.replies(N2, N1, chosen(2));
-        assert_eq!(cluster.commit(N1), u64::from(learns), "voted in {voted:?}");
+        assert_eq!(cluster.commit_index(N1), u64::from(learns), "voted in {voted:?}");
         let request = Message::Learn(Learn { from: S1 });
         assert_eq!(requested, if learns { vec![] } else { vec![request] }, "voted in {voted:?}");
     }

@@ -310,7 +310,7 @@ fn restarted_node_emits_its_chosen_slots_again() {
     }
     for id in cluster.ids() {
         cluster.restart(id);
-        assert!(cluster.commit(id) >= 4, "the hard state lags by one slot at most");
+        assert!(cluster.commit_index(id) >= 4, "the hard state lags by one slot at most");
     }
     cluster.propose(N2, 9, "new");
     cluster.deliver();

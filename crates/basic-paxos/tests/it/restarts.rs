@@ -165,7 +165,7 @@ fn survivor_of_two_wiped_nodes_never_votes_over_what_it_has_applied() {
     assert_eq!(cluster.nodes[&N1].outputs.fatal, found, "n1 stops");
     assert_eq!(cluster.nodes[&N1].disk.hard_state.promised(S1), b(1, 2), "no promise is added");
     assert!(cluster.nodes[&N1].outputs.chosen.is_empty(), "no slot is emitted twice");
-    assert_eq!(cluster.commit(N1), 3);
+    assert_eq!(cluster.commit_index(N1), 3);
 }
 
 #[test]
