@@ -1,4 +1,4 @@
-//! Messages as text, one short line each: for logs and transcripts.
+//! Messages as text for logs and transcripts, one short line each.
 
 use crate::message::Commit;
 use crate::message::{
@@ -11,7 +11,7 @@ use alloc::format;
 use alloc::string::String;
 use synod_types::{Ballot, Slot};
 
-/// Returns a message in one line, as the paper writes it.
+/// Describes a message in one line, in the terms of the paper.
 pub(crate) fn message(message: &Message) -> String {
     match message {
         Message::Prepare(Prepare { ballot, from, held }) => {
@@ -48,7 +48,7 @@ pub(crate) fn message(message: &Message) -> String {
         Message::ReadRoundAck(ReadRoundAck { ballot, round }) => {
             format!("ReadRoundAck({ballot}, {round})")
         }
-        // The id of a read says nothing to a person.
+        // Without the id of the read, which means nothing to a reader of transcripts.
         Message::ReadRequest(ReadRequest { ballot, .. }) => format!("ReadRequest({ballot})"),
         Message::ReadReply(ReadReply { ballot, index, .. }) => {
             format!("ReadReply({ballot}, from {index})")
@@ -60,11 +60,11 @@ impl Accepted {
     fn describe(&self) -> String {
         let Self { ballot, first, through, probe } = *self;
         let what = if first > through { "none".into() } else { slots(first, through) };
-        let answers = match probe {
+        let answered = match probe {
             0 => String::new(),
             number => format!(", probe {number}"),
         };
-        format!("Accepted({ballot}, {what}{answers})")
+        format!("Accepted({ballot}, {what}{answered})")
     }
 }
 
@@ -85,7 +85,7 @@ impl Report {
             text += &format!(", confirmed to {}", self.confirmed);
         }
         if !self.is_last {
-            text += &format!(", more behind {}", self.through);
+            text += &format!(", more after {}", self.through);
         }
         text
     }
@@ -95,20 +95,21 @@ impl View {
     fn describe(&self) -> String {
         let state = match (self.state, self.leader) {
             (ElectionState::Following, Some(leader)) => format!("follows {leader}"),
-            (ElectionState::Following, None) => "follows nobody".into(),
-            (ElectionState::PreCampaigning, _) => "canvasses".into(),
+            (ElectionState::Following, None) => "no leader".into(),
+            (ElectionState::PreCampaigning, _) => "pre-campaigns".into(),
             (ElectionState::Campaigning, _) => "campaigns".into(),
             (ElectionState::Leading, _) => "leads".into(),
         };
         let promised = match self.state {
             ElectionState::Following | ElectionState::PreCampaigning => {
-                let is_news = self.ballot > self.leader.unwrap_or(Ballot::ZERO);
-                if is_news { format!(", promised {}", self.ballot) } else { String::new() }
+                // Shown only if it is not the promise to the followed leader.
+                let is_other = self.ballot > self.leader.unwrap_or(Ballot::ZERO);
+                if is_other { format!(", promised {}", self.ballot) } else { String::new() }
             }
             ElectionState::Campaigning | ElectionState::Leading => format!(" {}", self.ballot),
         };
         let quorum = if self.has_quorum { ", quorum" } else { "" };
-        let live_leader = if self.has_live_leader { ", happy" } else { "" };
+        let live_leader = if self.has_live_leader { ", live leader" } else { "" };
         format!("{state}{promised}{quorum}{live_leader}, commit {}", self.commit)
     }
 }

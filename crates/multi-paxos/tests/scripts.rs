@@ -1,4 +1,4 @@
-//! The golden scripts in `tests/scripts`: what Multi-Paxos does, step by step, read and checked by hand.
+//! Golden scripts in `tests/scripts`: step-by-step transcripts of Multi-Paxos, checked by hand.
 //! `UPDATE_GOLDENFILES=1` rewrites the transcripts.
 
 use synod_multi_paxos::MultiPaxos;
