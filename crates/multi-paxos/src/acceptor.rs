@@ -8,10 +8,10 @@ use core::cmp::{max, min};
 use synod_consensus::{HistoryDigest, Run, RunLog};
 use synod_types::{Ballot, Slot, ValuesBuilder};
 
-/// Memory of the group. One promise covers all slots; every slot holds the value that was accepted
-/// there last, and its ballot or [`CHOSEN`].
+/// Acceptor of all slots. One promise covers all of them (PMS 3); each slot holds the last accepted value
+/// and its ballot, or [`CHOSEN`].
 ///
-/// It does no I/O: it returns what must be written before the answer leaves.
+/// It does no I/O: it returns the parts that must be written before the reply is sent.
 ///
 /// ```
 /// use synod_multi_paxos::consensus::{Run, RunLog};
@@ -27,7 +27,7 @@ use synod_types::{Ballot, Slot, ValuesBuilder};
 /// assert_eq!(acceptor.accept(&run, Slot::ZERO), AcceptResult::Accepted(vec![run.clone()]));
 /// assert!(acceptor.promise(ballot(2, 2)), "more than 1.1, which came with the value");
 /// assert_eq!(acceptor.report(Slot(1), &[], Slot::ZERO, 1 << 20).runs, [run]);
-/// // The first proposer is overtaken, for every slot at once.
+/// // The first proposer is overtaken in all slots.
 /// let late = acceptor.accept(&accept(2, ballot(1, 1), b"y"), Slot::ZERO);
 /// assert_eq!(late, AcceptResult::Rejected(ballot(2, 2)));
 /// ```
@@ -35,7 +35,7 @@ use synod_types::{Ballot, Slot, ValuesBuilder};
 pub struct Acceptor {
     hard_state: HardState,
     log: RunLog<Ballot>,
-    /// Slots without a gap that were accepted at the promised ballot, as far as that is known.
+    /// Slots without a gap that are known to be accepted at the promised ballot.
     accepted_range: Option<AcceptedRange>,
 }
 
@@ -51,22 +51,22 @@ pub struct AcceptedRange {
 /// Result of an Accept at an acceptor.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum AcceptResult {
-    /// This higher ballot was promised.
+    /// Rejected, because this higher ballot was promised.
     Rejected(Ballot),
-    /// The same ballot proposed another value for a slot, or another value is chosen there.
+    /// Rejected, because the same ballot proposed another value for a slot, or another value is chosen.
     Contradiction,
-    /// Accepted. These parts must be written first: they are not yet held at this ballot.
+    /// Accepted. These parts are not held at this ballot yet, and must be written before the reply.
     Accepted(Vec<Run<Ballot>>),
 }
 
 impl Acceptor {
-    /// Returns an acceptor with what it had promised and accepted.
+    /// Creates an acceptor with its promise and its accepted values.
     #[must_use]
     pub fn new(hard_state: HardState, log: RunLog<Ballot>) -> Self {
         Self { hard_state, log, accepted_range: None }
     }
 
-    /// Returns the highest ballot promised: nothing below it is accepted any more.
+    /// Returns the highest promised ballot: no value is accepted below it.
     #[must_use]
     pub fn promised(&self) -> Ballot {
         self.hard_state.promised
@@ -78,7 +78,7 @@ impl Acceptor {
         self.hard_state
     }
 
-    /// Returns what was accepted, and what is known to be chosen.
+    /// Returns the accepted values, and those known to be chosen.
     #[must_use]
     pub fn log(&self) -> &RunLog<Ballot> {
         &self.log
@@ -98,17 +98,18 @@ impl Acceptor {
         let raised = ballot > self.hard_state.promised;
         if raised {
             self.hard_state.promised = ballot;
+            // It was about the old ballot: an Accepted of the new one must not claim these slots.
             self.accepted_range = None;
         }
         raised
     }
 
-    /// Returns what a Promise says of the slots from `from` on: at most about `max_bytes` of
-    /// values, and as much of the log as these cover.
+    /// Returns the report of a Promise for the slots from `from` on: about `max_bytes` of values at most,
+    /// and the part of the log that they cover.
     ///
-    /// Slots through `commit` are chosen. They are learnt, not proposed again, so no value is
-    /// reported for them. Nor is one reported where the asker named a stamp in `held` that is at or
-    /// above the own one: the higher ballot wins in phase 1, and equal ballots mean equal values.
+    /// Slots through `commit` are chosen. They are learnt, not proposed again, so the report has no values
+    /// for them. It has none either where the proposer named a stamp in `held` at or above the own one:
+    /// the higher ballot wins in phase 1 (P2c), and equal ballots mean equal values.
     #[must_use]
     pub fn report(&self, from: Slot, held: &[Span], commit: Slot, max_bytes: usize) -> Report {
         let (mut runs, mut bytes, mut scanned) = (Vec::new(), 0, 0);
@@ -122,7 +123,7 @@ impl Acceptor {
                 next = min(run.last(), span.through).next();
                 continue;
             }
-            // The rest comes in the next part. A part is bounded in values and in work.
+            // The rest follows in the next part. A part is bounded in values and in work.
             if bytes >= max_bytes || scanned >= MAX_RUNS {
                 is_last = false;
                 break;
@@ -153,11 +154,11 @@ impl Acceptor {
         }
     }
 
-    /// Returns the last slot through which all of `held`, which begins at `from`, is chosen: known
-    /// so here, and held here under the very stamps. The slot before `from` if none is.
+    /// Returns the last slot through which the spans `held`, which begin at `from`, are chosen: at or
+    /// below `commit`, and held here under the same stamps. The slot before `from` if there is none.
     ///
-    /// It need not be the ballot at which the slot was chosen. The value here is the chosen one, and
-    /// who holds the slot under the same ballot holds the same value.
+    /// The stamp need not be the ballot at which the slot was chosen: the value here is the chosen one, and
+    /// one ballot proposes one value a slot, so the peer holds it, too.
     #[must_use]
     pub fn confirmed(&self, from: Slot, held: &[Span], commit: Slot) -> Slot {
         let mut next = from;
@@ -166,22 +167,22 @@ impl Acceptor {
             let Some(span) = span.filter(|_| run.first == next && next <= commit) else { break };
             next = min(commit, min(run.last(), span.through)).next();
             if next <= run.last() {
-                // The run goes on under another stamp of the asker's.
+                // The peer holds the rest of the run under another stamp.
                 break;
             }
         }
         next.prev()
     }
 
-    /// Chosen values from `first` on, through `commit` at most: what a learner is answered. One
-    /// run of about `max_bytes` bytes, no matter at which ballots the values were accepted, or a
-    /// log of many short reigns would take a round trip for each. `None` if nothing is held there.
+    /// Returns chosen values for a learner, from `first` through `commit` at most, as one run of about
+    /// `max_bytes` bytes. It joins values of different ballots: a log of many short terms of leaders would
+    /// otherwise take a round trip for each. `None` if slot `first` is not held.
     #[must_use]
     pub fn chosen(&self, first: Slot, commit: Slot, max_bytes: usize) -> Option<Run<Ballot>> {
         let head = self.log.chunk(first, commit, max_bytes)?;
         let mut next = head.last().next();
         let mut values = ValuesBuilder::new();
-        // The stamps differ, the values are final: chosen is chosen at any ballot (PMS 2.2, P2).
+        // Stamps may differ, the values are final: no later ballot chooses another one (PMS 2.2, P2).
         values.extend(&head.values);
         while let Some(run) = self.log.chunk(next, commit, max_bytes) {
             if values.byte_len() + run.values.byte_len() > max_bytes {
@@ -193,13 +194,12 @@ impl Acceptor {
         Some(Run { first, stamp: CHOSEN, values: values.finish() })
     }
 
-    /// Accepts values, unless a higher ballot was promised. The promise rises to the run's ballot,
-    /// even without a Prepare: accounts that leave it as it is are unsafe. `commit` is the commit
-    /// index. If [`promised`](Self::promised) has changed, the hard
-    /// state must be written, too.
+    /// Accepts values, unless a higher ballot was promised. The promise rises to the run's ballot, even
+    /// without a Prepare. `commit` is the commit index. If [`promised`](Self::promised) has changed, the
+    /// hard state must be written, too.
     #[must_use]
     pub fn accept(&mut self, run: &Run<Ballot>, commit: Slot) -> AcceptResult {
-        // P1a: nothing below the promise is accepted. A ballot equal to it is, and so is a higher one.
+        // P1a: only ballots below the promise are rejected. An equal or a higher one is accepted.
         if run.stamp < self.hard_state.promised {
             return AcceptResult::Rejected(self.hard_state.promised);
         }
@@ -217,11 +217,10 @@ impl Acceptor {
         AcceptResult::Accepted(parts)
     }
 
-    /// Writes what is known to be chosen; the promise stays as it is. Returns what was not yet
-    /// known so, or `None` if another value is known to be chosen.
+    /// Records chosen values. Returns the parts to write, or `None` if another value is known to be chosen.
     #[must_use]
     pub fn learn(&mut self, run: &Run<Ballot>, commit: Slot) -> Option<Vec<Run<Ballot>>> {
-        // CHOSEN is no ballot: learning leaves the promise alone.
+        // CHOSEN is no ballot, and learning is no vote: the promise stays.
         let run = Run { first: run.first, stamp: CHOSEN, values: run.values.clone() };
         let parts = self.missing_parts(&run, commit)?;
         for part in &parts {
@@ -230,15 +229,15 @@ impl Acceptor {
         Some(parts)
     }
 
-    /// Accepts the proposer's own values, for slots of its own ballot.
+    /// Accepts values that this node proposes under its own ballot.
     pub(crate) fn propose(&mut self, run: Run<Ballot>) {
         debug_assert_eq!(run.stamp, self.hard_state.promised, "proposed at the promised ballot");
         self.extend_accepted_range(run.first, run.last());
         self.log.put(run);
     }
 
-    /// Removes the slots up to `through`, which must be chosen and in a durable snapshot. What was
-    /// accepted after them stays, under any stamp of the base.
+    /// Removes the slots through `through`, which must be chosen and in a durable snapshot. Values after
+    /// them stay, for any stamp of the base.
     pub fn compact(&mut self, through: Slot, stamp: Ballot) {
         self.log.compact(through, stamp);
     }
@@ -263,7 +262,7 @@ impl Acceptor {
             let held = if held.last() > last { part(&held, held.first, last) } else { held };
             // The same ballot again is a retransmission; a higher stamp makes this run obsolete.
             let is_held = held.stamp >= run.stamp;
-            // Values that may not differ: of the same ballot, and chosen ones.
+            // Values that must be equal: those of the same ballot, and chosen ones.
             let settled = if is_held { held.last() } else { commit.min(held.last()) };
             if settled >= held.first {
                 let (ours, theirs) =
@@ -285,14 +284,15 @@ impl Acceptor {
         Some(parts)
     }
 
-    /// Records that these slots are held at the promised ballot. An older part without a gap is kept, so
-    /// that what fills the gap joins the two. What is chosen fills it as well, learnt or compacted
-    /// away: a leader that has trimmed its log never sends it again.
+    /// Records that these slots are held at the promised ballot.
     fn extend_accepted_range(&mut self, first: Slot, through: Slot) {
+        // Chosen values fill a gap, too, learnt or compacted: a leader that has compacted its log never
+        // sends these slots again.
         if let Some(old) = self.accepted_range.filter(|old| first > old.through.next()) {
             let reached = self.end_of_accepted_range(max(old.through, self.log.base()).next());
             self.accepted_range = Some(AcceptedRange { through: reached, ..old });
         }
+        // Slots after a gap do not replace the range: the Accept that fills the gap joins the two.
         let accepted_range = match self.accepted_range {
             Some(old) if first > old.through.next() => return,
             Some(old) if through >= old.first.prev() => {

@@ -1,4 +1,4 @@
-//! Node as acceptor and learner: replies to proposers, catch-up, and the leader that it follows.
+//! Node as acceptor and learner: replies to proposers, catch-up, and the followed leader.
 
 use crate::acceptor::AcceptResult;
 use crate::core::{Fx, Role, ignore};
@@ -13,8 +13,8 @@ use synod_consensus::{HistoryDigest, IgnoreReason, ProtocolEvent, Run, StepDownR
 use synod_types::{Ballot, Instant, NodeId, Slot};
 
 impl MultiPaxos {
-    /// Handles phase 1a (PMS 2.2). A ballot that is promised already is answered again, from what is
-    /// held now: its proposer lost the answer, or requests the next part.
+    /// Handles phase 1a (PMS 2.2). A promised ballot gets another reply, from the current log: its proposer
+    /// lost the first one, or requests the next part.
     pub(crate) fn on_prepare(
         &mut self,
         now: Instant,
@@ -27,7 +27,7 @@ impl MultiPaxos {
             return fx.send(from, Message::Nack(Nack { ballot, promised }));
         }
         if ballot > promised {
-            // No Nack: the rival would take a higher ballot and try again.
+            // No Nack: it would make the rival retry with a higher ballot.
             if self.protects_leader(now, from) {
                 return ignore(from, IgnoreReason::LiveLeader, fx);
             }
@@ -45,7 +45,7 @@ impl MultiPaxos {
         fx.send(from, Message::Promise(Promise { ballot, report }));
     }
 
-    /// Handles phase 2a. The answer waits for the flush, so that one covers all Accepts before it.
+    /// Handles phase 2a. The reply is sent by the flush.
     pub(crate) fn on_accept(
         &mut self,
         now: Instant,
@@ -55,6 +55,7 @@ impl MultiPaxos {
     ) {
         let Accept { run, commit, digest } = accept;
         let (ballot, promised) = (run.stamp, self.acceptor.promised());
+        // Only this node proposes under its own ballot.
         if ballot == promised && self.is_proposer() {
             return ignore(from, IgnoreReason::OwnBallot, fx);
         }
@@ -95,7 +96,7 @@ impl MultiPaxos {
         self.learn_from_leader(ballot, commit, fx);
     }
 
-    /// Sends the leader one answer for everything accepted since the last flush.
+    /// Sends the leader one Accepted for all Accepts since the last flush.
     pub(crate) fn flush_acceptor(&mut self, fx: &mut Fx<'_>) {
         if !core::mem::take(&mut self.must_ack) {
             return;
@@ -109,7 +110,7 @@ impl MultiPaxos {
         fx.send(ballot.node, Message::Accepted(Accepted { ballot, first, through, probe }));
     }
 
-    /// Handles a probe of the leader: Accepts sent before it that have not arrived by now were lost.
+    /// Handles a probe of the leader: Accepts sent before it that have not arrived were lost.
     pub(crate) fn on_probe(&mut self, from: NodeId, probe: Probe, fx: &mut Fx<'_>) {
         let Probe { ballot, number } = probe;
         let promised = self.acceptor.promised();
@@ -119,10 +120,10 @@ impl MultiPaxos {
         if ballot > promised {
             // Every Accept was lost. A probe by itself raises no promise.
             let (first, through) = (Slot(1), Slot::ZERO);
-            let answer = Message::Accepted(Accepted { ballot, first, through, probe: number });
-            return fx.send(from, answer);
+            let reply = Message::Accepted(Accepted { ballot, first, through, probe: number });
+            return fx.send(from, reply);
         }
-        // Accepts and probes share a lane: what was sent before the probe has arrived or is lost.
+        // Accepts and probes share a lane, so an Accept sent before the probe has arrived or is lost.
         self.last_probe = self.last_probe.max(number);
         self.must_ack = true;
     }
@@ -155,7 +156,7 @@ impl MultiPaxos {
     ) {
         let Heartbeat { round, view } = heartbeat;
         let (ballot, promised) = (view.ballot, self.acceptor.promised());
-        // A leader that was overtaken learns it from its heartbeats, too.
+        // Its Accepts may be lost: the Nack makes an overtaken leader step down.
         if view.state == ElectionState::Leading && ballot < promised {
             fx.send(from, Message::Nack(Nack { ballot, promised }));
         }
@@ -186,8 +187,7 @@ impl MultiPaxos {
         self.maybe_campaign(now, fx);
     }
 
-    /// Answers a learner. What it holds already is confirmed without values; compacted slots can only
-    /// be sent as a snapshot.
+    /// Handles a learner's request. Values that it holds already are confirmed without sending them.
     pub(crate) fn on_learn(&mut self, from: NodeId, learn: Learn, fx: &mut Fx<'_>) {
         let Learn { from: first, through, held } = learn;
         let (log, commit) = (self.acceptor.log(), self.learner.commit());
@@ -242,7 +242,7 @@ impl MultiPaxos {
         self.continue_catch_up(now, from, commit, fx);
     }
 
-    /// Handles an answer without values: what this node holds under these stamps is chosen.
+    /// Handles a reply without values: the values that this node holds under these stamps are chosen.
     pub(crate) fn on_known(&mut self, now: Instant, from: NodeId, known: Known, fx: &mut Fx<'_>) {
         let Known { first, spans, commit, .. } = known;
         let before = self.learner.commit();
@@ -251,7 +251,7 @@ impl MultiPaxos {
             return;
         }
         self.confirm(first, &spans, fx);
-        // An answer that brings no progress does not trigger the next request.
+        // A reply without progress must not trigger the next request, which would loop.
         if self.learner.commit() > before {
             if first == before.next() {
                 self.record_agreement(from);
@@ -260,9 +260,9 @@ impl MultiPaxos {
         }
     }
 
-    /// Requests the next part after an answer that advanced the commit index, or continues a campaign.
+    /// Requests the next part after a reply that advanced the commit index, and continues a campaign.
     fn continue_catch_up(&mut self, now: Instant, from: NodeId, theirs: Slot, fx: &mut Fx<'_>) {
-        self.learner.on_answer(now);
+        self.learner.on_reply(now);
         if let Role::Candidate(candidate) = &mut self.role {
             candidate.last_progress = now;
         }
@@ -288,12 +288,12 @@ impl MultiPaxos {
         self.maybe_lead(fx);
     }
 
-    /// Asks `node` for the chosen slots that this node lacks, up to where the leader's own Accepts
-    /// begin.
+    /// Requests from `node` the chosen slots that this node lacks, up to the first slot of the leader's
+    /// Accepts.
     pub(crate) fn request_chosen(&mut self, now: Instant, node: NodeId, fx: &mut Fx<'_>) {
         let timing = self.config.timing();
-        // The delay after a long pause does not predict the next one, and meanwhile no other node is
-        // asked.
+        // Bounded, because the delay after a long pause does not predict the next one, and until the
+        // timeout no other node receives a request.
         let timeout = timing.election.end.min(timing.heartbeat * 2 + self.election.delay(node));
         self.learner.record_request(now, node, timeout);
         let from = self.learner.commit().next();
@@ -305,11 +305,11 @@ impl MultiPaxos {
         fx.send(node, Message::Learn(Learn { from, through, held }));
     }
 
-    /// Returns whether the followed leader sends the next slot. It sends every slot from the first of
-    /// its ballot on until that is acknowledged; a heartbeat that overtakes it names slots in flight,
-    /// and requesting these would have them sent twice. Values of a leader whose history does not agree
-    /// are not known to be chosen: the node must request them.
+    /// Returns whether the followed leader sends the next slot.
     fn is_receiving_accepts(&self, now: Instant) -> bool {
+        // A leader sends every slot from the first of its ballot on until it is acknowledged. A heartbeat
+        // that overtakes them names slots in flight: requesting these would send them twice. Values of a
+        // leader with another history are not known to be chosen, so they must be requested.
         let next = self.learner.commit().next();
         self.election.leader() == Some(self.acceptor.promised())
             && self.has_live_leader(now)
@@ -320,13 +320,13 @@ impl MultiPaxos {
                 .is_some_and(|accepted_range| accepted_range.first <= next)
     }
 
-    /// Reports what is newly chosen, up to `through` for values accepted at `ballot`.
+    /// Learns and reports newly chosen slots, through `through` for values accepted at `ballot`.
     pub(crate) fn learn(&mut self, ballot: Ballot, through: Slot, fx: &mut Fx<'_>) {
         let newly_chosen = self.learner.learn(self.acceptor.log(), ballot, through);
         self.report_chosen(newly_chosen, fx);
     }
 
-    /// Reports what a peer knows to be chosen and this node holds under the same stamps.
+    /// Learns and reports slots that a peer knows to be chosen and this node holds under the same stamps.
     pub(crate) fn confirm(&mut self, first: Slot, spans: &[Span], fx: &mut Fx<'_>) {
         let newly_chosen = self.learner.confirm(self.acceptor.log(), first, spans);
         self.report_chosen(newly_chosen, fx);
@@ -342,13 +342,14 @@ impl MultiPaxos {
         }
     }
 
-    /// Follows the leader of `ballot`, whose barrier is chosen. No Prepare is needed: nothing older is
-    /// accepted from then on. Returns `false` if a higher ballot was promised.
+    /// Follows the leader of `ballot`, whose barrier is chosen, and promises its ballot. Returns `false`
+    /// if a higher ballot was promised.
     fn follow(&mut self, now: Instant, ballot: Ballot, has_quorum: bool, fx: &mut Fx<'_>) -> bool {
-        // A leader below the promise was overtaken: its values are not accepted here any more.
+        // A leader below the promise was overtaken: its values are rejected here.
         if ballot < self.acceptor.promised() {
             return false;
         }
+        // As with an Accept: the promise needs no Prepare, and rules out older proposers from now on.
         self.promise(ballot, StepDownReason::OtherLeader, fx);
         debug_assert_eq!(self.acceptor.promised(), ballot, "following promises");
         if self.election.follow(now, ballot, has_quorum) {
@@ -378,7 +379,7 @@ impl MultiPaxos {
             | ElectionState::Following
             | ElectionState::PreCampaigning => {
                 if followed.is_some_and(|leader| leader <= view.ballot) {
-                    // It has stepped down.
+                    // The followed leader has stepped down.
                     self.election.clear_leader();
                 }
                 let waits = view.state == ElectionState::Campaigning && view.has_quorum;
@@ -401,7 +402,7 @@ impl MultiPaxos {
         }
     }
 
-    /// Writes the risen promise, and drops what was kept for the old one.
+    /// Writes the raised promise, and drops pending acknowledgements of the old one.
     fn on_promise_raised(
         &mut self,
         old: Ballot,
@@ -417,8 +418,8 @@ impl MultiPaxos {
         self.step_down(by, why, fx);
     }
 
-    /// Returns whether Prepares of `rival` are ignored because this node received a message of its
-    /// leader within the shortest election timeout. For stability only; safety does not need it.
+    /// Returns whether Prepares of `rival` are ignored, because this node received a message of its leader
+    /// within the shortest election timeout. For stability only; safety does not depend on it.
     fn protects_leader(&self, now: Instant, rival: NodeId) -> bool {
         let is_rival = self.election.leader().is_some_and(|leader| leader.node != rival);
         self.has_live_leader(now) && (is_rival || self.is_leader())

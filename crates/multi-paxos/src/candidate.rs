@@ -12,7 +12,7 @@ use core::cmp::max;
 use synod_consensus::{IgnoreReason, Quorum, Run, RunLog, StepDownReason};
 use synod_types::{Ballot, Instant, NodeId, Slot, Values, ValuesBuilder};
 
-/// Number of the longest election timeouts without progress after which a campaign is given up.
+/// Longest time without progress in a campaign, in longest election timeouts.
 const CAMPAIGN_TIMEOUT_FACTOR: u32 = 8;
 
 /// Proposer in phase 1: collects the reports of acceptors until a quorum has reported everything.
@@ -20,13 +20,14 @@ const CAMPAIGN_TIMEOUT_FACTOR: u32 = 8;
 pub struct Candidate {
     ballot: Ballot,
     from: Slot,
-    /// For every slot the value of the highest ballot in any report.
+    /// Value of the highest ballot in any report, for each slot (PMS 2.2, P2c).
     best: RunLog<Ballot>,
     reports: BTreeMap<NodeId, Progress>,
-    /// Highest commit index in any report. Any quorum holds values up to here.
+    /// Highest commit index in any report. Every quorum holds values through this slot.
     pub(crate) chosen_through: Slot,
-    /// Time of the last report that brought anything new, and of the last Prepares.
+    /// Time of the last report with progress.
     pub(crate) last_progress: Instant,
+    /// Time of the last Prepares.
     last_prepare: Instant,
 }
 
@@ -35,8 +36,8 @@ pub struct Candidate {
 struct Progress {
     next: Slot,
     is_done: bool,
-    /// Commit index of the acceptor, which reports no values up to here. The report counts once the
-    /// candidate has learnt as much; otherwise chosen slots would pass for empty ones.
+    /// Commit index of the acceptor, which reports no values through this slot. The report counts once the
+    /// candidate has learnt these slots; otherwise chosen slots would be taken for empty ones.
     commit: Slot,
 }
 
@@ -49,7 +50,7 @@ impl Progress {
 /// Effect of one part of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReportProgress {
-    /// Nothing new: a duplicate, or too late.
+    /// No progress: a duplicate, or out of order.
     Stale,
     /// The acceptor must report the slots from here on.
     More(Slot),
@@ -57,8 +58,8 @@ pub enum ReportProgress {
     Done,
 }
 
-/// Proposals with which phase 2 begins, in batches: the values found, no-ops in the holes, and a
-/// no-op after them all, the barrier.
+/// Proposals with which phase 2 begins, in batches: the values that phase 1 found, no-ops in the holes,
+/// and a final no-op, the barrier (PMS 3).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Phase1Result {
     next: Slot,
@@ -73,14 +74,14 @@ impl Phase1Result {
         self.next
     }
 
-    /// Returns the last slot to be proposed, that of the barrier.
+    /// Returns the last slot to be proposed, which is that of the barrier.
     #[must_use]
     pub fn barrier(&self) -> Slot {
         self.barrier
     }
 
     /// Removes the next batch and stamps it with `ballot`: at most `bytes` bytes, but at least one
-    /// value. `None` once the barrier was handed out.
+    /// value. `None` after the barrier.
     pub fn next_batch(&mut self, ballot: Ballot, bytes: usize) -> Option<Run<Ballot>> {
         if self.next > self.barrier {
             return None;
@@ -91,6 +92,7 @@ impl Phase1Result {
             values.is_empty() || values.byte_len() + more <= bytes
         };
         for run in self.found.runs_from(first) {
+            // A hole: no ballot below this one can have chosen a value there, so a no-op is safe (PMS 3).
             while self.next < run.first && fits(&values, noop.byte_len()) {
                 values.extend(&noop);
                 self.next = self.next.next();
@@ -120,13 +122,12 @@ impl Phase1Result {
 }
 
 impl Candidate {
-    /// Begins a campaign under `ballot` for all slots from `from` on. The own log counts like a report,
-    /// whichever quorum answers: otherwise values that only this node holds would become holes in its
-    /// own log.
+    /// Begins a campaign under `ballot` for all slots from `from` on, with the own log as a first report.
     #[must_use]
     pub fn new(now: Instant, ballot: Ballot, from: Slot, own: &RunLog<Ballot>) -> Self {
         let mut best = RunLog::new(from.prev(), Ballot::ZERO);
-        // The own acceptor reports like any other.
+        // Also if a quorum reports without this node: values that only this node holds would otherwise
+        // become holes in its own log.
         own.runs_from(from).for_each(|run| best.put(run));
         let (reports, chosen_through) = (BTreeMap::new(), Slot::ZERO);
         Self { ballot, from, best, reports, chosen_through, last_progress: now, last_prepare: now }
@@ -147,9 +148,10 @@ impl Candidate {
         let from = match self.reports.get(&node) {
             Some(progress) if progress.counts(commit) => return None,
             Some(progress) if !progress.is_done => progress.next,
+            // A complete report that does not count yet is requested again from the first slot.
             Some(_) | None => self.from,
         };
-        // Stamps already found go along, so that no value is sent twice.
+        // With the stamps found so far, so that acceptors send no value twice.
         Some((from, spans(&self.best, from, LAST_SLOT)))
     }
 
@@ -164,11 +166,11 @@ impl Candidate {
     pub fn on_report(&mut self, from: NodeId, report: &Report, commit: Slot) -> ReportProgress {
         let fresh = Progress { next: self.from, is_done: false, commit: Slot::ZERO };
         let progress = self.reports.entry(from).or_insert(fresh);
-        // A repeated report starts over: the acceptor may have crashed since.
+        // A report that was requested again starts over: the acceptor may have crashed since.
         if progress.is_done && !progress.counts(commit) && report.from == self.from {
             *progress = fresh;
         }
-        // Parts count in order, each once: a skipped slot would pass for empty.
+        // Parts count in order, each once: a skipped slot would be taken for empty.
         if progress.is_done || report.from != progress.next {
             return ReportProgress::Stale;
         }
@@ -191,14 +193,13 @@ impl Candidate {
         quorum.is_first(|node| self.reports.get(&node).is_some_and(|it| it.counts(commit)))
     }
 
-    /// Returns the proposals that follow from the reports, for the slots after `commit`; `None` if they
-    /// leave more holes than any leader makes, or a hole where a value is chosen: then a quorum has
-    /// lost its disks.
+    /// Returns the proposals that follow from the reports, for the slots after `commit`. `None` if a
+    /// quorum has lost its disks: there are more holes than any leader makes, or a hole in a chosen slot.
     #[must_use]
     pub fn result(&self, commit: Slot) -> Option<Phase1Result> {
         let first = max(commit, self.from.prev()).next();
         let (mut next, mut holes) = (first, 0_u64);
-        // A hole was chosen at no ballot below this one, so that a no-op is free to fill it (PMS 3).
+        // The number of holes is bounded, because a leader proposes within a window.
         for run in self.best.runs_from(first) {
             // A chosen value is missing in a whole quorum: its disks were lost.
             if next < run.first && next <= self.chosen_through {
@@ -210,8 +211,8 @@ impl Candidate {
         if next <= self.chosen_through {
             return None;
         }
-        // Values chosen before are all learnt or found: new ones come after them, and the barrier first.
-        assert!(next >= first && next > self.chosen_through, "the barrier comes after the past");
+        // All values chosen at lower ballots are learnt or found, so the barrier comes after them.
+        assert!(next >= first && next > self.chosen_through, "the barrier follows chosen slots");
         let found = self.best.clone();
         (holes <= MAX_WINDOW_SLOTS as u64).then_some(Phase1Result {
             next: first,
@@ -221,7 +222,7 @@ impl Candidate {
     }
 
     /// Handles phase 1b. Only promises of exactly this ballot count, each acceptor once (PMS 2.2).
-    /// Returns whether the promise brought anything new.
+    /// Returns whether there was progress.
     pub(crate) fn on_promise(
         &mut self,
         ctx: &mut Context<'_>,
@@ -253,9 +254,9 @@ impl Candidate {
         true
     }
 
-    /// Sends Prepare to each voter that has not reported everything: the same ballot again, because a
-    /// higher one would only undo what this one has.
+    /// Sends Prepare to each voter that has not reported everything.
     pub(crate) fn send_prepares(&mut self, ctx: &Context<'_>, now: Instant, fx: &mut Fx<'_>) {
+        // The same ballot: a higher one would invalidate the promises that this one has.
         self.last_prepare = now;
         let me = ctx.config.id();
         for voter in ctx.members.voters().iter().copied().filter(|voter| *voter != me) {
@@ -282,8 +283,8 @@ impl Candidate {
         now.since(self.last_progress) > timeout
     }
 
-    /// Returns the leader that this candidate becomes, once a quorum has reported everything, or the
-    /// reason to give up.
+    /// Returns, once a quorum has reported everything, the leader that this candidate becomes, or the
+    /// reason to step down.
     pub(crate) fn conclude(&self, ctx: &Context<'_>) -> Option<Result<Leader, StepDownReason>> {
         let commit = ctx.learner.commit();
         if !self.is_complete(ctx.config.quorum(), commit) {
@@ -312,12 +313,12 @@ impl Candidate {
         }
     }
 
-    /// Keeps, slot by slot, the value of the higher ballot: not the larger value, nor the first.
+    /// Merges a run into the values found: keeps the value of the higher ballot, slot by slot.
     fn merge(&mut self, run: &Run<Ballot>) {
         let mut next = max(run.first, self.from);
         let held = self.best.runs_from(next).take_while(|held| held.first <= run.last());
         let held: Vec<_> = held.map(|held| (held.first, held.last(), held.stamp)).collect();
-        // P2c: the value of the highest-numbered accepted proposal is proposed again.
+        // P2c: the highest ballot decides, not the largest value, nor the first one reported.
         for (first, last, stamp) in held {
             if stamp >= run.stamp {
                 if next < first {

@@ -1,4 +1,4 @@
-//! Elections: heartbeats in rounds, and when to campaign (after Ng, Haridi and Carbone,
+//! Elections: heartbeats in rounds, and the decision to campaign (after Ng, Haridi and Carbone,
 //! "Omni-Paxos: Breaking the Barriers of Partial Connectivity").
 
 use crate::Config;
@@ -8,11 +8,11 @@ use core::time::Duration;
 use synod_consensus::Quorum;
 use synod_types::{Ballot, Instant, NodeId, Slot};
 
-/// Number of rounds that are kept, to measure how long an answer takes.
+/// Number of rounds whose start times are kept, to measure response times.
 const MAX_ROUNDS: usize = 64;
 
-/// Views of the other nodes, and the decision to campaign. Safety does not depend on any of it:
-/// ballots ensure that.
+/// Views of the other nodes, and the decision to campaign. Safety rests on ballots alone and does not
+/// depend on elections.
 ///
 /// ```
 /// use synod_multi_paxos::consensus::HistoryDigest;
@@ -26,11 +26,11 @@ const MAX_ROUNDS: usize = 64;
 ///     ballot, leader: None, state: ElectionState::Following, has_quorum: false, has_live_leader: false, priority: 0,
 ///     commit, digest: HistoryDigest::UNKNOWN,
 /// };
-/// let evaluate_pre_campaign = |answer: View| {
+/// let evaluate_pre_campaign = |reply: View| {
 ///     let mut election = Election::default();
 ///     election.begin_pre_campaign(now);
 ///     let round = election.begin_round(now);
-///     election.on_reply(now, NodeId(2), round, answer);
+///     election.on_reply(now, NodeId(2), round, reply);
 ///     election.evaluate_pre_campaign(now, &config, Slot::ZERO)
 /// };
 /// assert_eq!(evaluate_pre_campaign(idle), PreCampaign::Campaign, "two of three, and no leader");
@@ -50,7 +50,7 @@ pub struct Election {
     peers: BTreeMap<NodeId, Peer>,
     /// First round and start time of the pre-campaign.
     pre_campaign: Option<(u64, Instant)>,
-    /// It has let another node go first, and does not do so again.
+    /// True if it has deferred to another node. It does so once.
     has_deferred: bool,
     /// Highest round of any ballot in a Nack.
     max_nack_round: u64,
@@ -62,16 +62,16 @@ struct Peer {
     round: u64,
     at: Instant,
     view: View,
-    /// Recent maximum of the time that an answer took.
+    /// Recent maximum of its response time.
     delay: Duration,
 }
 
 /// Result of a pre-campaign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PreCampaign {
-    /// Too few voters answer, or one of them has a live leader.
+    /// Too few voters have replied, or one of them has a live leader.
     Wait,
-    /// Another node should go first.
+    /// Another node should campaign first.
     Defer,
     /// This node should campaign.
     Campaign,
@@ -86,22 +86,21 @@ impl Election {
         assert!(self.pre_campaign.is_none_or(|(since, _)| since <= self.round + 1), "future round");
     }
 
-    /// Returns the ballot of the leader, as far as this node knows.
+    /// Returns the ballot of the followed leader.
     #[must_use]
     pub fn leader(&self) -> Option<Ballot> {
         self.leader
     }
 
-    /// Returns whether the leader sent a message within `timeout`, with its quorum.
+    /// Returns whether the leader sent a message within `timeout` while it had its quorum.
     #[must_use]
     pub fn has_live_leader(&self, now: Instant, timeout: Duration) -> bool {
         self.leader.is_some() && now.since(self.last_contact) < timeout
     }
 
-    /// Follows a leader. One without its quorum is followed, but does not end the wait for a leader.
-    /// Returns whether it is another one than before.
+    /// Follows a leader. Returns whether it is another one than before.
     pub fn follow(&mut self, now: Instant, ballot: Ballot, has_quorum: bool) -> bool {
-        // Without its quorum a leader cannot commit: the wait for a better one goes on.
+        // A leader without its quorum is followed but cannot commit: the election timeout runs on.
         if has_quorum {
             self.last_contact = now;
             self.pre_campaign = None;
@@ -115,7 +114,7 @@ impl Election {
         self.leader = None;
     }
 
-    /// Records the promised ballot of a Nack: the next own ballot must be higher.
+    /// Records the promised ballot of a Nack. The next own ballot must be higher.
     pub fn on_nack(&mut self, ballot: Ballot) {
         self.max_nack_round = self.max_nack_round.max(ballot.round);
     }
@@ -142,32 +141,33 @@ impl Election {
         self.sent.back().map_or(Duration::ZERO, |sent| now.since(*sent))
     }
 
-    /// Records a reply. Returns whether it counts: replies to older rounds than the last one, or to
-    /// none, do not.
+    /// Records a reply. Returns whether it counts: a reply to an older round than the peer's last one, or
+    /// to no round, does not.
     pub fn on_reply(&mut self, now: Instant, from: NodeId, round: u64, view: View) -> bool {
         let previous = self.peers.get(&from);
         // Replies may be late, repeated or reordered; each round of a peer counts once.
         if round > self.round || previous.is_some_and(|previous| round <= previous.round) {
             return false;
         }
+        // A reply to a round whose start time is dropped cannot be measured, and is ignored.
         let back = usize::try_from(self.round - round).unwrap_or(usize::MAX);
         let index = self.sent.len().checked_sub(back.saturating_add(1));
         let Some(sent) = index.and_then(|index| self.sent.get(index)) else { return false };
         let delay = now.since(*sent);
-        // Forgets a long delay slowly.
+        // A maximum that decays by an eighth a reply: one fast reply must not hide a slow path.
         let delay =
             previous.map_or(delay, |previous| delay.max(previous.delay - previous.delay / 8));
         self.peers.insert(from, Peer { round, at: now, view, delay });
         true
     }
 
-    /// Returns how long an answer of a node takes.
+    /// Returns the response time of a node.
     #[must_use]
     pub fn delay(&self, node: NodeId) -> Duration {
         self.peers.get(&node).map_or(Duration::ZERO, |peer| peer.delay)
     }
 
-    /// Returns whether `node` answered within `timeout`.
+    /// Returns whether `node` replied within `timeout`.
     #[must_use]
     pub fn answered_within(&self, now: Instant, node: NodeId, timeout: Duration) -> bool {
         self.peers.get(&node).is_some_and(|peer| now.since(peer.at) <= timeout)
@@ -179,7 +179,7 @@ impl Election {
         self.pre_campaign.is_some()
     }
 
-    /// Begins a pre-campaign: only answers to rounds from now on count.
+    /// Begins a pre-campaign: only replies to rounds from now on count.
     pub fn begin_pre_campaign(&mut self, now: Instant) {
         self.pre_campaign = Some((self.round + 1, now));
     }
@@ -196,7 +196,7 @@ impl Election {
         self.leader = None;
     }
 
-    /// Returns whether enough voters have answered the pre-campaign of `me` to lead.
+    /// Returns whether enough voters have replied to the pre-campaign of `me` to lead.
     #[must_use]
     pub fn reaches_quorum(&self, me: NodeId, quorum: &Quorum) -> bool {
         let Some((since, _)) = self.pre_campaign else { return false };
@@ -206,11 +206,11 @@ impl Election {
         quorum.is_first(has) && quorum.is_second(has)
     }
 
-    /// Returns whether this node, whose log ends with `last`, should campaign: it reaches enough
-    /// voters, no node that answers has a live leader, and none should go first. A node goes first if
-    /// it has a higher priority, or a commit index above `last`: this node would have to pull these
-    /// slots before it serves. It gets one election timeout, once; its answer is waited for one
-    /// heartbeat.
+    /// Decides whether this node, whose log ends with `last`, should campaign: it reaches enough voters,
+    /// no node that replies has a live leader, and none should go first. A node goes first if it has a
+    /// higher priority, or a commit index above `last`: this node would have to pull these slots before
+    /// it serves. This node defers once, for one election timeout, and waits one heartbeat for the reply
+    /// of such a node.
     pub fn evaluate_pre_campaign(
         &mut self,
         now: Instant,
@@ -221,18 +221,19 @@ impl Election {
         if !self.reaches_quorum(config.id(), config.quorum()) {
             return PreCampaign::Wait;
         }
-        let mut answers = self.peers.values().filter(|peer| peer.round >= since);
+        let mut replies = self.peers.values().filter(|peer| peer.round >= since);
         // Omni-Paxos: a node with a live leader makes a new election needless, and disruptive.
         let serves = |view: &View| {
             view.has_live_leader || (view.state == ElectionState::Campaigning && view.has_quorum)
         };
-        if answers.clone().any(|peer| serves(&peer.view)) {
+        if replies.clone().any(|peer| serves(&peer.view)) {
             return PreCampaign::Wait;
         }
         let comes_first =
             |peer: &Peer| peer.view.priority > config.priority() || peer.view.commit > last;
         if !self.has_deferred {
-            if answers.any(comes_first) {
+            // Once: a preferred node that never leads must not keep the only possible leader waiting.
+            if replies.any(comes_first) {
                 self.has_deferred = true;
                 return PreCampaign::Defer;
             }

@@ -16,10 +16,10 @@ use synod_types::{Ballot, Instant, NodeId, Slot, Ticket};
 /// Maximum number of unacknowledged Accepts to one acceptor.
 const MAX_BATCHES: usize = 4096;
 
-/// Queueing delay of an acceptor's answers above which fewer bytes are kept in flight.
+/// Queueing delay of an acceptor's replies above which the window shrinks.
 const TARGET_DELAY: Duration = Duration::from_millis(50);
 
-/// Proposer whose phase 1 is done for all slots: it runs phase 2 for many slots at a time.
+/// Proposer that has completed phase 1 for all slots: it runs phase 2 for many slots at a time (PMS 3).
 ///
 /// It tracks what each acceptor has accepted; its proposals are in the log of its own
 /// [`Acceptor`](crate::Acceptor). The three roles by hand:
@@ -60,23 +60,22 @@ const TARGET_DELAY: Duration = Duration::from_millis(50);
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Leader {
     ballot: Ballot,
-    /// Slot of the no-op after everything that was found. Nothing is served before it is chosen: until
-    /// then values that no node has learnt may still turn out to be chosen.
+    /// Slot of the no-op after all values that phase 1 found. No request is served before it is chosen:
+    /// until then values that no node has learnt may be chosen.
     pub(crate) barrier: Slot,
     is_serving: bool,
-    /// Proposals from phase 1 that are still to be made.
+    /// Values from phase 1 that are not proposed yet.
     pub(crate) found: Option<Phase1Result>,
-    /// Last slot proposed, with all from where this ballot began. What the own log holds after it was
-    /// accepted at older ballots.
+    /// Last proposed slot; all slots from the first of this ballot through it are proposed. Later slots of
+    /// the own log were accepted at older ballots.
     proposed: Slot,
     /// Last slot that this node's own acceptor has durably accepted.
     durable: Slot,
     /// Last slot of the Accepted that was sent to this node itself.
     self_ack_sent: Slot,
-    /// Acceptors by id, in order. A handful: a linear search beats any map.
+    /// Other members, sorted by id. They are few, so a linear search is fastest.
     peers: Vec<(NodeId, Peer)>,
-    /// Commands since the last flush. What is open in the log is what this leader has proposed there
-    /// after the commit index.
+    /// Commands since the last flush, and the size of the proposals after the commit index.
     proposals: Proposals,
     /// Reads that wait for a quorum to confirm that this node still leads.
     pub(crate) reads: ReadRounds,
@@ -85,7 +84,7 @@ pub struct Leader {
 /// Replication state of one acceptor.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Peer {
-    /// Last slot that it has accepted, with all from where this ballot began.
+    /// Last slot that it has accepted, with all slots from the first of this ballot.
     pub matched: Slot,
     /// Next slot to send.
     pub next: Slot,
@@ -94,7 +93,7 @@ pub(crate) struct Peer {
     /// Accepts in flight.
     window: SendWindow,
     probes: Probes,
-    /// It needs slots that are compacted away.
+    /// True if it needs slots that are compacted away.
     pub needs_snapshot: bool,
 }
 
@@ -104,7 +103,7 @@ struct Probes {
     /// Numbers of the first and the last probe since the last Accept was sent.
     first: u64,
     last: u64,
-    /// First slot that was not sent before them; zero once they are answered.
+    /// First slot that was not sent before them; zero after a reply.
     sent: Slot,
 }
 
@@ -130,9 +129,8 @@ impl Peer {
         self.window.acked(now, through);
     }
 
-    /// Handles the answer to a probe: what was sent before the probe and is not accepted was lost.
-    /// Nothing else makes this node send a slot again, however long an answer takes: it may still be
-    /// queued.
+    /// Handles the reply to a probe: Accepts sent before the probe and not acknowledged were lost. Only
+    /// this causes a retransmission; a late reply may merely be queued.
     fn probe_answered(&mut self, now: Instant, number: u64) {
         let Probes { first, last, sent } = self.probes;
         if !(first..=last).contains(&number) || sent == Slot::ZERO {
@@ -147,8 +145,8 @@ impl Peer {
 }
 
 impl Leader {
-    /// Begins phase 2 for the slots from `first` on; `barrier` is the last that recovery proposes.
-    /// `others` are all members but the owner of the ballot.
+    /// Begins phase 2 for the slots from `first` on. `barrier` is the last slot of phase 1's proposals,
+    /// `others` are all members except the owner of the ballot.
     #[must_use]
     pub fn new(
         ballot: Ballot,
@@ -202,10 +200,10 @@ impl Leader {
         self.is_serving
     }
 
-    /// Records that everything up to `commit` is chosen, `bytes` of values more than before. Returns
-    /// whether the leader starts to serve with that.
+    /// Records that all slots through `commit` are chosen, `bytes` of values more than before. Returns
+    /// whether the leader begins to serve.
     pub fn committed(&mut self, commit: Slot, bytes: usize) -> bool {
-        // A leader that is driven by hand may propose what it did not count.
+        // A leader that is driven by hand may propose values that it did not count.
         self.proposals.chosen(min(bytes, self.proposals.open_bytes()));
         // Serving begins once and does not end before the leader steps down.
         let begins = !self.is_serving && commit >= self.barrier;
@@ -230,7 +228,7 @@ impl Leader {
         }
     }
 
-    /// Returns the last slot that a quorum has accepted, with all before it.
+    /// Returns the last slot that a quorum of phase 2 has accepted, with all before it.
     #[must_use]
     pub fn agreed(&self, quorum: &Quorum) -> Slot {
         quorum.agreed(|node| self.matched(node))
@@ -253,13 +251,13 @@ impl Leader {
         all
     }
 
-    /// Refuses the proposals that are not in the log.
+    /// Refuses the commands that are not in the log yet.
     pub(crate) fn refuse_proposals(&mut self, hint: Option<NodeId>, fx: &mut Fx<'_>) {
         self.proposals.refuse(&Refusal::NotLeader { hint }, fx);
     }
 
-    /// Returns the next Accept for `to`: what it lacks of `log`, the leader's own, if its window has
-    /// room. All of the log from the leader's first slot on must be proposed by it.
+    /// Returns the next Accept for `to`, if its window has room. `log` is the leader's own; this leader must
+    /// have proposed all of it from its first slot on.
     pub fn next_accept(
         &mut self,
         now: Instant,
@@ -271,28 +269,27 @@ impl Leader {
         AcceptBuilder { now, log, limits, last: log.last() }.next(peer)
     }
 
-    /// Returns whether `node` needs slots that are compacted away, and so a snapshot.
+    /// Returns whether `node` needs a snapshot, because its next slots are compacted away.
     #[must_use]
     pub fn needs_snapshot(&self, node: NodeId) -> bool {
         self.peers.iter().any(|(peer, it)| *peer == node && it.needs_snapshot)
     }
 
-    /// Returns the acceptors whose answers are overdue, with the numbers of the probes to send.
-    /// Measured by their response times, with back-off.
+    /// Returns the acceptors whose replies are overdue, with the numbers of the probes to send. The timeout
+    /// follows their response times, with backoff.
     pub fn overdue_probes(&mut self, now: Instant) -> Vec<(NodeId, u64)> {
         let overdue = self.peers.iter_mut().filter(|(_, peer)| peer.window.is_overdue(now));
         overdue.map(|(node, peer)| (*node, peer.probe(now))).collect()
     }
 
-    /// Records that an acceptor answers heartbeats again after a silence: a probe need not wait.
+    /// Records that an acceptor replies to heartbeats again after a silence: the next probe need not wait.
     pub(crate) fn peer_returned(&mut self, from: NodeId) {
         if let Some((_, peer)) = self.peers.iter_mut().find(|(node, _)| *node == from) {
             peer.window.peer_returned();
         }
     }
 
-    /// Handles the number of a probe in an answer. The values that were lost are sent again under the
-    /// same ballot.
+    /// Handles the probe number in an Accepted. Lost values are sent again under the same ballot.
     pub fn probe_answered(&mut self, now: Instant, from: NodeId, number: u64) {
         if let Some((_, peer)) = self.peers.iter_mut().find(|(node, _)| *node == from) {
             peer.probe_answered(now, number);
@@ -301,7 +298,7 @@ impl Leader {
 }
 
 impl Leader {
-    /// Takes a command into the batch that the next flush proposes.
+    /// Adds a command to the batch that the next flush proposes, or refuses it.
     pub(crate) fn on_propose(
         &mut self,
         ctx: &mut Context<'_>,
@@ -310,7 +307,7 @@ impl Leader {
         fx: &mut Fx<'_>,
     ) {
         let (limits, last) = (ctx.config.proposal_limits(), self.proposed);
-        // Until the barrier is chosen, values of earlier leaders may still be decided.
+        // Until the barrier is chosen, values of earlier leaders may be chosen without being known.
         if !self.is_serving {
             return fx.refuse(ticket, Refusal::NotLeader { hint: None });
         }
@@ -329,8 +326,8 @@ impl Leader {
         self.proposals.push(ticket, command);
     }
 
-    /// Turns what was offered into one run, one write, one Accept a peer, and an acknowledgement to
-    /// this node itself. The Accepts leave before the own disk is done.
+    /// Proposes the commands since the last flush: one run, one write, one Accept a peer, and an Accepted
+    /// to this node itself.
     pub(crate) fn flush(&mut self, ctx: &mut Context<'_>, now: Instant, fx: &mut Fx<'_>) {
         self.propose_found(ctx, fx);
         self.seal_batch(ctx, fx);
@@ -347,6 +344,7 @@ impl Leader {
         let accepts = AcceptBuilder { now, log, limits: ctx.config.limits(), last: proposed };
         for (node, peer) in &mut self.peers {
             let node = *node;
+            // Sent while the own disk still writes: an Accept claims nothing about it.
             while let Some(run) = accepts.next(peer) {
                 peer.sent_commit = commit;
                 let before = run.first.prev();
@@ -363,7 +361,7 @@ impl Leader {
         }
     }
 
-    /// Handles phase 2b, of a peer or of this node itself: what a quorum has accepted is chosen.
+    /// Handles phase 2b of a peer or of this node itself.
     pub(crate) fn on_accepted(
         &mut self,
         ctx: &mut Context<'_>,
@@ -377,7 +375,7 @@ impl Leader {
             // Acceptances of different ballots are never added up (PMS 2.3).
             return ignore(from, IgnoreReason::OlderBallot, fx);
         }
-        // It may have learnt more from others than is proposed by now.
+        // Bounded, because the acceptor may have learnt slots that this leader has not proposed yet.
         let through = through.min(self.proposed);
         self.accepted(now, from, first, through, ctx.acceptor.log().base());
         self.probe_answered(now, from, probe);
@@ -392,22 +390,22 @@ impl Leader {
         }
     }
 
-    /// Reports newly chosen runs, up to `commit`, and takes them out of the window.
+    /// Reports newly chosen runs, through `commit`, and removes them from the open proposals.
     pub(crate) fn on_chosen(&mut self, commit: Slot, chosen: Vec<Run<Ballot>>, fx: &mut Fx<'_>) {
         if chosen.is_empty() {
             return;
         }
-        // What was learnt before, under another stamp, never counted as proposed.
+        // Runs under other stamps were learnt, not proposed, and do not count as open.
         let proposed = chosen.iter().filter(|run| run.stamp == self.ballot);
         let bytes = proposed.map(|run| run.values.byte_len()).sum();
-        // The barrier is chosen: everything before it is, too.
+        // Slots are chosen in order, so all slots before the barrier are chosen with it.
         if self.committed(commit, bytes) {
             fx.note(ProtocolEvent::Leading { ballot: self.ballot });
         }
         chosen.into_iter().for_each(|run| fx.chosen(run));
     }
 
-    /// Sends probes to the acceptors whose answers are overdue.
+    /// Sends probes to the acceptors whose replies are overdue.
     pub(crate) fn send_probes(&mut self, now: Instant, fx: &mut Fx<'_>) {
         let ballot = self.ballot;
         for (node, number) in self.overdue_probes(now) {
@@ -415,12 +413,12 @@ impl Leader {
         }
     }
 
-    /// Proposes the next of what phase 1 has found. A long log goes out in slices as the ones
-    /// before are chosen: heartbeats leave in between, and no step grows with the length of the log.
+    /// Proposes the next values that phase 1 found, in slices.
     fn propose_found(&mut self, ctx: &mut Context<'_>, fx: &mut Fx<'_>) {
         let limits = ctx.config.limits();
         let (max_bytes, batch_bytes) = (limits.inflight_bytes, limits.accept_bytes);
-        // The window opens as earlier slices are chosen.
+        // The next slice waits until earlier ones are chosen: heartbeats are sent in between, and no step
+        // grows with the length of the log.
         while let Some(found) =
             self.found.as_mut().filter(|_| self.proposals.open_bytes() < max_bytes)
         {
@@ -431,7 +429,7 @@ impl Leader {
         }
     }
 
-    /// Puts the batch into the log.
+    /// Proposes the batch of commands.
     fn seal_batch(&mut self, ctx: &mut Context<'_>, fx: &mut Fx<'_>) {
         let first = self.proposed.next();
         if let Some(values) = self.proposals.place(first, fx) {
@@ -441,7 +439,7 @@ impl Leader {
 
     pub(crate) fn check_invariants(&self, log: &RunLog<Ballot>, commit: Slot) {
         let proposed = self.proposed;
-        // The commit index may be higher: values that are learnt as chosen are not proposed again.
+        // The commit index may be higher: values learnt as chosen are not proposed again.
         assert!(proposed <= log.last(), "proposals are in the log");
         assert!(self.durable <= proposed && self.self_ack_sent <= proposed, "own acceptance");
         assert!(!self.is_serving || commit >= self.barrier, "serves before its barrier is chosen");
@@ -451,7 +449,7 @@ impl Leader {
         }
         let mut bytes = 0;
         for run in log.runs_from(commit.next()).take_while(|run| run.first <= proposed) {
-            // P2: what a leader proposes it has accepted itself, at its ballot and no other.
+            // P2: a leader has accepted its proposals itself, at its ballot and no other.
             assert_eq!(run.stamp, self.ballot, "proposals are of one ballot");
             bytes += run
                 .prefix(run.values.len().min((proposed.0 - run.first.0 + 1) as usize))
@@ -466,7 +464,7 @@ impl Leader {
                 peer.matched < peer.next && peer.next <= proposed.next(),
                 "accepted, then sent"
             );
-            assert!(peer.sent_commit <= commit, "the commit index was sent before it was known");
+            assert!(peer.sent_commit <= commit, "the sent commit index is known");
         }
     }
 
@@ -478,7 +476,7 @@ impl Leader {
         if run.last() > commit {
             self.proposals.opened(run.from(run.first.max(commit.next())).values.byte_len());
         }
-        // The own acceptance counts only with the message of the flush, once the write is durable.
+        // The own vote counts with the Accepted of the flush, once this write is durable (PMS 2.5).
         self.proposed = run.last();
         fx.write(Write::Put(run.clone()));
         ctx.acceptor.propose(run);
@@ -497,7 +495,7 @@ pub(crate) struct AcceptBuilder<'a> {
 impl AcceptBuilder<'_> {
     /// Returns the next run that `peer` lacks and has room for.
     pub fn next(&self, peer: &mut Peer) -> Option<Run<Ballot>> {
-        // Nothing is sent beyond what the path drains: it would only wait in a queue.
+        // Beyond the window an Accept would only wait in a queue of the path.
         if peer.next > self.last || !peer.window.has_room() {
             return None;
         }

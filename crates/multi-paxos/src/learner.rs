@@ -1,4 +1,4 @@
-//! Learner: what is chosen, in order (PMS 2.3).
+//! Learner: chosen slots in order, and catch-up (PMS 2.3).
 
 use crate::message::CHOSEN;
 use crate::span::Span;
@@ -8,7 +8,7 @@ use core::time::Duration;
 use synod_consensus::{Run, RunLog};
 use synod_types::{Ballot, Instant, NodeId, Slot};
 
-/// Maximum time to wait for an answer after several were missing.
+/// Longest timeout of a request, after several requests without a reply.
 const MAX_REQUEST_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Commit index of a node, and catch-up.
@@ -28,39 +28,39 @@ const MAX_REQUEST_TIMEOUT: Duration = Duration::from_secs(4);
 /// let (mut mine, mut theirs, mut learner) = (empty(), empty(), Learner::new(Slot::ZERO));
 /// let run = Run { first: Slot(1), stamp: ballot, values: Values::command_only(b"x") };
 /// let _ = theirs.accept(&run, Slot::ZERO);
-/// // Slot 1 is chosen and not held here: the second heartbeat that names it triggers a request.
+/// // Slot 1 is chosen and missing here: the second heartbeat that names it triggers a request.
 /// assert!(learner.learn(mine.log(), ballot, Slot(1)).is_empty());
 /// assert!(!learner.should_request(now, peer, Slot(1)), "it may be in flight");
 /// assert!(learner.should_request(now, peer, Slot(1)));
 /// learner.record_request(now, peer, Duration::from_millis(100));
-/// let answer = theirs.chosen(learner.commit().next(), Slot(1), 1 << 20).expect("it is held");
-/// let write = mine.learn(&answer, learner.commit()).expect("it contradicts nothing");
-/// learner.on_answer(now);
-/// let newly_chosen = learner.learn(mine.log(), answer.stamp, answer.last());
+/// let reply = theirs.chosen(learner.commit().next(), Slot(1), 1 << 20).expect("it is held");
+/// let write = mine.learn(&reply, learner.commit()).expect("it contradicts nothing");
+/// learner.on_reply(now);
+/// let newly_chosen = learner.learn(mine.log(), reply.stamp, reply.last());
 /// assert_eq!((write.len(), newly_chosen.len(), learner.commit()), (1, 1, Slot(1)));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Learner {
     commit: Slot,
-    /// Every node that sent a heartbeat. Kept apart, because a node that lags itself must not hide that
-    /// this one does.
+    /// State of each node that sent a heartbeat. Separate, because the commit index of a lagging peer must
+    /// not hide this node's lag.
     peers: BTreeMap<NodeId, Peer>,
-    /// Last request, if it was not answered.
+    /// Last request, if there was no reply.
     pending: Option<PendingRequest>,
-    /// Recent maximum of the time that an answer took: values queue on the way.
+    /// Recent maximum of the response time, with values queueing on the way.
     response_time: Duration,
 }
 
-/// State of a node that can be asked for values.
+/// State of a node that may receive requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Peer {
-    /// Commit index of its last heartbeat: by the next one it should be known here.
+    /// Commit index of its last heartbeat.
     commit: Slot,
     /// Time of that heartbeat.
     last_heartbeat: Instant,
-    /// Time of the last request to it, if no node has answered one since.
+    /// Time of the last request to it, if no node has replied to one since.
     last_request: Option<Instant>,
-    /// Number of requests to it since the last answer.
+    /// Number of requests to it since the last reply of any node.
     unanswered: u32,
 }
 
@@ -68,12 +68,12 @@ struct Peer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct PendingRequest {
     at: Instant,
-    /// Time that its answer may take.
+    /// Longest time until its reply.
     timeout: Duration,
 }
 
 impl Learner {
-    /// Returns a learner with this commit index.
+    /// Creates a learner with this commit index.
     #[must_use]
     pub fn new(commit: Slot) -> Self {
         Self { commit, peers: BTreeMap::new(), pending: None, response_time: Duration::ZERO }
@@ -85,9 +85,8 @@ impl Learner {
         self.commit
     }
 
-    /// Learns that everything up to `through` is chosen, from the leader of `ballot`, and returns what
-    /// is newly chosen. A slot counts only if the log holds it under that very ballot, or as
-    /// [`CHOSEN`]: a value of an older ballot may differ from the chosen one.
+    /// Learns from the leader of `ballot` that all slots through `through` are chosen. Returns the newly
+    /// chosen runs: slots that the log holds under that ballot, or as [`CHOSEN`].
     pub fn learn(
         &mut self,
         log: &RunLog<Ballot>,
@@ -95,17 +94,17 @@ impl Learner {
         through: Slot,
     ) -> Vec<Run<Ballot>> {
         let mut newly_chosen = Vec::new();
-        // The common case of a heartbeat: nothing new is held.
+        // The common case of a heartbeat: the log has no further slots.
         if self.commit >= log.last() {
             return newly_chosen;
         }
         for run in log.runs_from(self.commit.next()) {
-            // A value of an older ballot may differ from the one chosen here (PMS 2.3).
+            // A value of an older ballot may differ from the chosen one (PMS 2.3).
             let named = run.stamp == ballot && run.first <= through;
             if run.first != self.commit.next() || !(named || run.stamp == CHOSEN) {
                 break;
             }
-            // Slots are learnt in order: a later one is evidence of nothing in between.
+            // Slots are learnt in order: a chosen slot is no evidence for those before it.
             let whole = run.stamp == CHOSEN || run.last() <= through;
             let run = match whole {
                 true => run,
@@ -121,10 +120,10 @@ impl Learner {
         newly_chosen
     }
 
-    /// Learns that the slots from `first` on are chosen with the values that a peer holds there under
-    /// these stamps, and returns what is newly chosen. Only what is held here under the very stamp
-    /// counts: one ballot proposes one value per slot, so the values are equal, although they may have
-    /// been chosen at a higher ballot.
+    /// Learns that the slots from `first` on are chosen with the values that a peer holds under these
+    /// stamps. Returns the newly chosen runs: slots that are held here under the same stamps. One ballot
+    /// proposes one value a slot, so the values are equal, although they may have been chosen at a higher
+    /// ballot.
     pub fn confirm(
         &mut self,
         log: &RunLog<Ballot>,
@@ -133,8 +132,8 @@ impl Learner {
     ) -> Vec<Run<Ballot>> {
         let (mut newly_chosen, mut first) = (Vec::new(), first);
         for span in spans {
-            // A slot before this span may be held here under the stamp of this one and there under
-            // another: nothing is known of it.
+            // Slots before this span may be held here under its stamp, and at the peer under another one:
+            // they are not confirmed.
             if self.commit.next() < first {
                 break;
             }
@@ -146,43 +145,43 @@ impl Learner {
 
     /// Moves the commit index to the end of a snapshot.
     pub fn skip_to(&mut self, through: Slot) {
-        // A snapshot may be older than what is known by now: the commit index never goes back.
+        // A snapshot may be older than the commit index, which never goes back.
         self.commit = self.commit.max(through);
     }
 
-    /// Takes the commit index `theirs` of a heartbeat. Returns whether to request values from `node`:
-    /// its heartbeat before named more than is known here as well, so that they are not just in flight,
-    /// the last request has timed out, and no other node has waited longer to be asked. A node that did
-    /// not answer may not even receive this node's messages, however often it sends its own.
+    /// Records the commit index `theirs` of a heartbeat. Returns whether to request values from `node`: its
+    /// heartbeat before was ahead as well, so the values are not merely in flight; the last request has
+    /// timed out; and no other node has had no request for longer. A node without a reply may not receive
+    /// this node's messages, although its own arrive.
     #[must_use]
     pub fn should_request(&mut self, now: Instant, node: NodeId, theirs: Slot) -> bool {
         let peer = self.peers.entry(node).or_default();
-        // Two heartbeats in a row: what only the last one names may be in flight.
+        // Two heartbeats in a row: slots that only the last one names may be in flight.
         let late = self.commit < peer.commit && self.commit < theirs;
         let last_request = peer.last_request;
         *peer = Peer { commit: theirs, last_heartbeat: now, ..*peer };
         let Some(PendingRequest { at, timeout }) = self.pending else { return late };
-        // How long the answer of `node` itself would take does not matter here: a quick node that
-        // never answers would be asked again and again before a slow one had waited long enough.
+        // Independent of the response time of `node`: otherwise a fast node that never replies would
+        // receive request after request before a slow one has waited long enough.
         let comes_first = |other: &Peer| {
-            let is_heard = now.since(other.last_heartbeat) < timeout;
-            is_heard && self.commit < other.commit && other.last_request < last_request
+            let is_recent = now.since(other.last_heartbeat) < timeout;
+            is_recent && self.commit < other.commit && other.last_request < last_request
         };
         late && now.since(at) >= timeout && !self.peers.values().any(comes_first)
     }
 
-    /// Returns whether no answer is outstanding that may still be on its way.
+    /// Returns whether no reply may be in flight.
     #[must_use]
     pub fn may_request(&self, now: Instant) -> bool {
         self.pending.is_none_or(|pending| now.since(pending.at) >= pending.timeout)
     }
 
-    /// Records a request to a node whose answer may take as long as `timeout`, or twice the recent
-    /// response time. Each request to it without an answer doubles the wait: on a slow link the answer
-    /// may only be queued, and a second copy would queue after it.
+    /// Records a request to a node. It times out after `timeout` or twice the recent response time, the
+    /// longer of both, doubled for each request to that node without a reply.
     pub fn record_request(&mut self, now: Instant, node: NodeId, timeout: Duration) {
         let peer = self.peers.entry(node).or_default();
-        // Bounded back-off: a lost answer must not stop catch-up.
+        // On a slow link the reply may be queued, and a second copy would queue after it. Bounded, because
+        // a lost reply must not stop catch-up.
         let once = timeout.max((self.response_time * 2).min(MAX_REQUEST_TIMEOUT));
         let timeout = once.max((once * (1 << peer.unanswered)).min(MAX_REQUEST_TIMEOUT));
         peer.unanswered = (peer.unanswered + 1).min(4);
@@ -190,8 +189,8 @@ impl Learner {
         self.pending = Some(PendingRequest { at: now, timeout });
     }
 
-    /// Records an answer: the next request need not wait.
-    pub fn on_answer(&mut self, now: Instant) {
+    /// Records a reply: the next request need not wait.
+    pub fn on_reply(&mut self, now: Instant) {
         if let Some(pending) = self.pending.take() {
             let took = now.since(pending.at);
             self.response_time = took.max(self.response_time - self.response_time / 8);
@@ -214,25 +213,25 @@ mod tests {
     }
 
     #[test]
-    fn silent_peer_is_asked_again_only_after_all_others() {
+    fn silent_peer_receives_the_next_request_after_all_others() {
         let (silent, other) = (NodeId(2), NodeId(3));
         let mut learner = Learner::new(Slot::ZERO);
         assert!(!learner.should_request(at(0), silent, THEIRS), "it may be in flight");
         assert!(learner.should_request(at(50), silent, THEIRS));
         learner.record_request(at(50), silent, TIMEOUT);
-        assert!(!learner.should_request(at(100), other, THEIRS), "asked just now");
-        // Its heartbeats arrive first every time, and it receives nothing.
+        assert!(!learner.should_request(at(100), other, THEIRS), "a request is pending");
+        // Its heartbeats arrive first every time, and it receives no messages.
         assert!(!learner.should_request(at(150), silent, THEIRS));
         assert!(learner.should_request(at(151), other, THEIRS));
         learner.record_request(at(151), other, TIMEOUT);
-        learner.on_answer(at(152));
+        learner.on_reply(at(152));
         assert!(learner.should_request(at(152), silent, THEIRS), "all are equal again");
     }
 
-    /// Found by a search: a follower asked only a node outside its quorum, which did not receive its
-    /// messages, because the leader's answers had once been slow.
+    /// Found by a search: a follower sent requests only to a node outside its quorum, which did not receive
+    /// them, because the leader's replies had once been slow.
     #[test]
-    fn slow_peer_is_asked_although_a_fast_one_never_answers() {
+    fn slow_peer_receives_requests_although_a_fast_one_never_replies() {
         let (silent, slow) = (NodeId(2), NodeId(3));
         let mut learner = Learner::new(Slot::ZERO);
         let mut last_request = Vec::new();
@@ -257,8 +256,8 @@ mod tests {
         assert!(learner.should_request(at(50), leader, THEIRS));
     }
 
-    /// Found by a search: the leader's answer was lost, a node that received nothing was asked next, and
-    /// only after twelve seconds the leader again.
+    /// Found by a search: the leader's reply was lost, the next request went to a node that received
+    /// nothing, and only after twelve seconds another one to the leader.
     #[test]
     fn unanswered_requests_rotate_over_all_peers() {
         let (leader, silent) = (NodeId(2), NodeId(3));
@@ -285,7 +284,7 @@ mod tests {
         let mut learner = Learner::new(Slot::ZERO);
         let mut last_request = Vec::new();
         for beat in 0..10 {
-            // It has more, and sends one heartbeat, after the request to the other.
+            // The unreachable peer is ahead and sends one heartbeat, after the request to the other.
             if beat == 2 {
                 learner.peers.insert(
                     gone,

@@ -1,4 +1,4 @@
-//! Node as proposer: pre-campaign, campaign, heartbeats, and stepping down.
+//! Node as proposer: pre-campaign, campaign, heartbeats and stepping down.
 
 use crate::candidate::Candidate;
 use crate::core::{Fx, Role};
@@ -13,7 +13,8 @@ use synod_consensus::{HistoryDigest, ProtocolEvent, StepDownReason};
 use synod_types::{Ballot, Instant, NodeId};
 
 impl MultiPaxos {
-    /// Begins a pre-campaign: no leader sent a message for an election timeout. May come at any time.
+    /// Begins a pre-campaign, because no leader sent a message for an election timeout. The input may come
+    /// at any time.
     pub(crate) fn on_election_timeout(&mut self, now: Instant, fx: &mut Fx<'_>) {
         if self.is_proposer() {
             return;
@@ -28,20 +29,20 @@ impl MultiPaxos {
             let ballot = Ballot { round, node: self.config.id() };
             fx.note(ProtocolEvent::PreCampaigning { ballot });
         }
-        // Answers to an earlier pre-campaign may be stale.
+        // Replies to an earlier pre-campaign may be stale.
         self.election.begin_pre_campaign(now);
         self.begin_round(now, fx);
         self.maybe_campaign(now, fx);
     }
 
-    /// Campaigns if the answers so far allow it.
+    /// Campaigns if the replies to the pre-campaign allow it.
     pub(crate) fn maybe_campaign(&mut self, now: Instant, fx: &mut Fx<'_>) {
         if self.is_proposer() || !self.is_voter() || !self.election.is_pre_campaigning() {
             return;
         }
-        // A node whose disk is stalled could not keep its promises durable.
-        let patience = self.config.timing().election.end;
-        if self.stall.is_active(now, patience) || self.next_round().is_none() {
+        // The own promise would wait for the stalled disk, and the others would wait for this campaign.
+        let timeout = self.config.timing().election.end;
+        if self.stall.is_active(now, timeout) || self.next_round().is_none() {
             return;
         }
         let last = self.acceptor.log().last();
@@ -52,21 +53,21 @@ impl MultiPaxos {
         }
     }
 
-    /// Takes a ballot above every known one and promises it in the step that sends Prepare. The own
-    /// promise is a message like those of peers: it counts once it is durable.
+    /// Begins a campaign: promises a ballot above every known one and sends Prepares (PMS 2.2, phase 1a).
+    /// The own promise is a message like those of peers: it counts once it is durable.
     fn campaign(&mut self, now: Instant, fx: &mut Fx<'_>) {
         let Some(round) = self.next_round() else { return };
         let me = self.config.id();
         let ballot = Ballot { round, node: me };
-        // The own promise makes the ballot unique: it is durable before the first Prepare leaves, so
-        // that no later life of this node uses it again (PMS 2.5).
+        // The own promise makes the ballot unique (PMS 2.5): it is durable before the first Prepare is
+        // sent, so this node does not use the ballot again after a restart.
         assert!(ballot > self.acceptor.promised(), "a campaign needs a ballot of its own");
         self.promise(ballot, StepDownReason::NewCampaign, fx);
         self.election.begin_campaign();
         fx.note(ProtocolEvent::Campaigning { ballot });
         let from = self.learner.commit().next();
         let mut candidate = Candidate::new(now, ballot, from, self.acceptor.log());
-        // Any quorum holds values up to here: a hole among them means lost disks.
+        // Every quorum holds values through this slot: a hole among them means lost disks.
         candidate.chosen_through = self.leader_commit;
         self.role = Role::Candidate(Box::new(candidate));
         fx.cancel_timer(Timer::Election);
@@ -77,7 +78,7 @@ impl MultiPaxos {
         }
     }
 
-    /// Takes over as leader once a quorum has reported everything, or gives up.
+    /// Becomes leader once a quorum has reported everything, or steps down if that is impossible.
     pub(crate) fn maybe_lead(&mut self, fx: &mut Fx<'_>) {
         let (role, ctx) = self.parts();
         let result = match role {
@@ -101,13 +102,13 @@ impl MultiPaxos {
         }
     }
 
-    /// Begins the next round of heartbeats, and retransmits what is overdue.
+    /// Begins the next round of heartbeats, and retransmits overdue messages.
     pub(crate) fn on_heartbeat_timeout(&mut self, now: Instant, fx: &mut Fx<'_>) {
-        // A timer that fires late shows that this node was held up, by a long step or by its
-        // machine. The answers to its last heartbeats wait after this timer, so it judges its
-        // peers by the next one.
-        let held_up = self.election.since_last_round(now) >= self.config.timing().heartbeat * 2;
-        let skips_check = held_up && !mem::replace(&mut self.skipped_quorum_check, held_up);
+        // A timer that fires late shows that this node was delayed, by a long step or by its machine.
+        // Replies to its last heartbeats are queued after this timer, so the quorum is checked at the
+        // next one.
+        let is_late = self.election.since_last_round(now) >= self.config.timing().heartbeat * 2;
+        let skips_check = is_late && !mem::replace(&mut self.skipped_quorum_check, is_late);
         self.skipped_quorum_check = skips_check;
         if self.is_proposer() && !skips_check && !self.sees_quorum(now) {
             return self.step_down(None, StepDownReason::NoQuorum, fx);
@@ -130,28 +131,29 @@ impl MultiPaxos {
         self.maybe_campaign(now, fx);
     }
 
-    /// Ends a pre-campaign and waits for a leader again: chosen slots are not applied yet.
+    /// Ends a pre-campaign, because chosen slots are not applied yet.
     pub(crate) fn on_lagging(&mut self, fx: &mut Fx<'_>) {
+        // As leader it would serve late. Another node may lead meanwhile.
         self.election.end_pre_campaign();
         self.arm_election(fx);
     }
 
-    /// Steps down: the disk or the state machine is stalled, and a leader would block the cluster while
-    /// its heartbeats continue. The node does not campaign again before a message that it sends to
-    /// itself now has come back from the disk, nor within one longest election timeout, so that other
-    /// nodes go first.
+    /// Steps down, because the disk or the state machine is stalled. The node campaigns again after its
+    /// disk has completed a write, and after the longest election timeout, so that other nodes go first.
     pub(crate) fn on_stalled(&mut self, now: Instant, fx: &mut Fx<'_>) {
+        // A stalled leader would block the cluster, because its heartbeats continue.
         self.step_down(None, StepDownReason::Stalled, fx);
         self.stall.report(now);
         let me = self.config.id();
-        // An empty claim: it comes back when the disk is done. The ballot names this node as the
-        // receiver; otherwise the message would be ignored as one to another node.
+        // An empty claim, which is delivered when the disk has completed its writes. The ballot names this
+        // node as the receiver; otherwise the message would be ignored as one for another node.
         let ballot = Ballot { round: 1, node: me };
         let first = self.acceptor.log().base().next();
         fx.send(me, Message::Accepted(Accepted { ballot, first, through: first.prev(), probe: 0 }));
     }
 
-    /// Stops leading or campaigning. What was accepted stays; what was only offered is rejected.
+    /// Stops leading or campaigning. Accepted values stay, because they may be chosen; commands that are
+    /// not in the log yet are refused.
     pub(crate) fn step_down(
         &mut self,
         leader: Option<NodeId>,
@@ -191,8 +193,8 @@ impl MultiPaxos {
         matches!(self.role, Role::Leader(_))
     }
 
-    /// Returns whether this node leads, or has received a message of its leader recently, and that
-    /// leader has a quorum.
+    /// Returns whether this node leads with a quorum, or has recently received a message of a leader with
+    /// a quorum.
     pub(crate) fn has_live_leader(&self, now: Instant) -> bool {
         match &self.role {
             Role::Leader(leader) => leader.is_serving() && self.sees_quorum(now),
@@ -227,14 +229,15 @@ impl MultiPaxos {
         }
     }
 
-    /// Returns whether enough voters answer to lead, or to go on leading.
+    /// Returns whether enough voters reply for this node to lead or to keep leading.
     fn sees_quorum(&self, now: Instant) -> bool {
         let (me, quorum) = (self.config.id(), self.config.quorum());
         let timeout = self.config.timing().election.end;
-        let answers = |node| node == me || self.election.answered_within(now, node, timeout);
+        let has_replied = |node| node == me || self.election.answered_within(now, node, timeout);
         match &self.role {
-            Role::Leader(_) => quorum.is_second(answers),
-            Role::Candidate(_) => quorum.is_first(answers) && quorum.is_second(answers),
+            // A leader has completed phase 1, and needs quorums of phase 2 only.
+            Role::Leader(_) => quorum.is_second(has_replied),
+            Role::Candidate(_) => quorum.is_first(has_replied) && quorum.is_second(has_replied),
             Role::Follower => self.election.reaches_quorum(me, quorum),
         }
     }
@@ -250,7 +253,7 @@ impl MultiPaxos {
     }
 
     fn next_round(&self) -> Option<u64> {
-        // Ballots of Nacks count, too, though they were not promised here.
+        // Ballots of Nacks count, too: acceptors would reject a ballot below them.
         let highest = self.acceptor.promised().round.max(self.election.max_nack_round());
         Some(highest + 1).filter(|round| *round < HORIZON)
     }

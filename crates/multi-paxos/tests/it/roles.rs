@@ -12,7 +12,7 @@ use synod_multi_paxos::{
 const NOW: Instant = Instant::ZERO;
 const BYTES: usize = 1 << 20;
 
-/// Node: an acceptor and a learner.
+/// Acceptor and learner of a node.
 struct Node {
     id: NodeId,
     acceptor: Acceptor,
@@ -39,8 +39,8 @@ fn quorum() -> Quorum {
     Quorum::majority(&members(3))
 }
 
-/// Lets `node` request promises of `others` and become the leader of `ballot` if they are a quorum. It
-/// has then accepted what it found, and the barrier.
+/// Makes `node` request promises of `others` and become the leader of `ballot` if they are a quorum. It has
+/// then accepted the values that it found, and the barrier.
 fn campaign(node: &mut Node, others: &mut [&mut Node], ballot: Ballot) -> Option<Leader> {
     let commit = node.learner.commit();
     let mut candidate = Candidate::new(NOW, ballot, commit.next(), node.acceptor.log());
@@ -65,7 +65,7 @@ fn campaign(node: &mut Node, others: &mut [&mut Node], ballot: Ballot) -> Option
     Some(leader)
 }
 
-/// Sends `to` everything that it lacks, and counts its answers. Returns whether it accepted all of it.
+/// Sends `to` all Accepts that it lacks, and counts its replies. Returns whether it accepted all of them.
 fn replicate(leader: &mut Leader, from: &Node, to: &mut Node) -> bool {
     let limits = Limits::default();
     while let Some(run) = leader.next_accept(NOW, to.id, from.acceptor.log(), &limits) {
@@ -117,7 +117,7 @@ fn three_roles_choose_values_under_two_leaders_and_a_learner_catches_up() {
     let first = one.learner.commit().next();
     let answer = three.acceptor.chosen(first, three.learner.commit(), BYTES).expect("slot 4");
     assert_eq!(one.acceptor.learn(&answer, one.learner.commit()).map(|parts| parts.len()), Some(1));
-    one.learner.on_answer(NOW);
+    one.learner.on_reply(NOW);
     assert_eq!(one.learn(CHOSEN, answer.last()), 1);
     assert_eq!(one.acceptor.promised(), ballot(2, 1), "learning promises nothing");
 }
@@ -149,7 +149,7 @@ fn compacted_slots_are_sent_as_a_snapshot_and_the_rest_after_it() {
     assert_eq!((sent.first, sent.last()), (Slot(3), Slot(3)));
     assert!(leader.needs_snapshot(two.id));
     assert_eq!(leader.next_accept(NOW, two.id, log, &limits), None, "nothing more");
-    // Its answer is overdue. A probe shows what it lacks, and the same Accept is sent again.
+    // Its reply is overdue. A probe shows the lost Accept, which is sent again.
     let later = NOW + Duration::from_secs(1);
     assert_eq!(leader.overdue_probes(later), [(two.id, 1)]);
     assert_eq!(leader.next_accept(later, two.id, log, &limits), None, "it may still arrive");
