@@ -1,13 +1,12 @@
-//! Settings of a core, checked before it can exist.
+//! Settings of a core, validated when they are made.
 
 use synod_consensus::{ConfigError, MAX_BYTES, ProposalLimits, Quorum, Timing};
 use synod_types::{Membership, NodeId};
 
-/// Maximum of [`Limits::window_slots`]. Reports that leave more holes than this were not made by
-/// working nodes, under any settings.
+/// Maximum of [`Limits::window_slots`]. Reports of correct nodes never leave more holes than this.
 pub(crate) const MAX_WINDOW_SLOTS: usize = 1 << 20;
 
-/// Settings of one node's core. Every value of this type is usable.
+/// Settings of one node's core. Every value of this type is valid.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Config {
     id: NodeId,
@@ -18,24 +17,24 @@ pub struct Config {
     priority: u8,
 }
 
-/// Limits of what may be in flight.
+/// Limits of proposals and messages.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Limits {
     /// Slots that a leader proposes beyond the last chosen one. Further proposals are rejected as Busy.
     /// At most 1,048,576. Default: 65,536.
     pub window_slots: usize,
-    /// The same in bytes of values. Default: 64 MiB.
+    /// Values of the slots that a leader proposes beyond the last chosen one, in bytes. Default: 64 MiB.
     pub window_bytes: usize,
-    /// Unacknowledged Accepts to one peer, in bytes of frames: the bound of a window that adapts to
-    /// what the path takes. It must stay well below the bound of the transport's lane, 16 MiB. It also
-    /// bounds how much of what it found a new leader proposes at a time, in bytes of values. Default: 4
-    /// MiB.
+    /// Unacknowledged Accepts to one peer, in bytes of frames: the bound of a window that adapts to the
+    /// capacity of the path. It must stay well below the bound of the transport's lane, 16 MiB. It also
+    /// bounds, in bytes of values, the values found in phase 1 that a new leader proposes at a time.
+    /// Default: 4 MiB.
     pub inflight_bytes: usize,
-    /// One Accept, in bytes of values; a longer single command travels alone. Default: 1 MiB.
+    /// Longest Accept, in bytes of values; a longer single command travels alone. Default: 1 MiB.
     pub accept_bytes: usize,
-    /// One Promise or one answer to a learner, in bytes of values. Default: 1 MiB.
+    /// Longest Promise or reply to a learner, in bytes of values. Default: 1 MiB.
     pub chunk_bytes: usize,
-    /// One command, in bytes. A longer one is rejected as too large. Default: 2 MiB.
+    /// Longest command, in bytes. A longer one is rejected as too large. Default: 2 MiB.
     pub command_bytes: usize,
 }
 
@@ -62,12 +61,16 @@ impl Limits {
             ("chunk_bytes", self.chunk_bytes, MAX_BYTES),
             ("command_bytes", self.command_bytes, MAX_BYTES),
         ])?;
+        // A command that does not fit an empty window would be refused as Busy forever.
         ConfigError::check_command(self.command_bytes, "window_bytes", self.window_bytes)
     }
 }
 
 impl Config {
-    /// Returns the default settings of node `id` of a group founded by `members`.
+    /// Creates the default settings of node `id` in a group founded by `members`.
+    ///
+    /// # Errors
+    /// If `id` is not a member.
     pub fn new(id: NodeId, members: Membership) -> Result<Self, ConfigError> {
         if !members.contains(id) {
             return Err(ConfigError::NotAMember(id));
@@ -91,22 +94,26 @@ impl Config {
     /// Replaces the limits.
     ///
     /// # Errors
-    /// If one is zero or too large, or the longest command exceeds the window.
+    /// If a limit is zero or too large, or `command_bytes` exceeds `window_bytes`.
     pub fn with_limits(mut self, limits: Limits) -> Result<Self, ConfigError> {
         limits.check()?;
         self.limits = limits;
         Ok(self)
     }
 
-    /// Sets how many voters are enough for phase 1 and for phase 2; a majority for both by default. All
-    /// nodes of a group must have the same.
+    /// Replaces the quorum sizes of phase 1 and phase 2; both are a majority by default. All nodes of a
+    /// group must use the same sizes.
+    ///
+    /// # Errors
+    /// If a size is zero or larger than the number of voters, or the two quorums need not intersect.
     pub fn with_quorums(mut self, first: usize, second: usize) -> Result<Self, ConfigError> {
         self.quorum = Quorum::flexible(&self.members, first, second)?;
         Ok(self)
     }
 
-    /// Sets the priority: of nodes that could lead alike, those of a higher one go first. Default: 0
-    /// for all. Safety does not depend on it, nor does it keep the only possible leader from leading.
+    /// Sets the priority in elections: of several possible leaders, those with a higher priority go first.
+    /// Default: 0. Safety does not depend on it, and it does not keep the only possible leader from
+    /// leading.
     #[must_use]
     pub fn with_priority(mut self, priority: u8) -> Self {
         self.priority = priority;
@@ -143,7 +150,7 @@ impl Config {
         &self.limits
     }
 
-    /// Returns the bounds of a leader's proposals, beside their number.
+    /// Returns the bounds of a leader's proposals, except their number.
     pub(crate) fn proposal_limits(&self) -> ProposalLimits {
         let Limits { command_bytes, accept_bytes, window_bytes, .. } = self.limits;
         ProposalLimits { command_bytes, batch_bytes: accept_bytes, open_bytes: window_bytes }

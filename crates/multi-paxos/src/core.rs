@@ -1,4 +1,4 @@
-//! The core: its state, and the dispatch of inputs and messages to the roles.
+//! Core of Multi-Paxos: its state, and the dispatch of inputs and messages to the roles.
 
 use crate::acceptor::Acceptor;
 use crate::candidate::Candidate;
@@ -21,23 +21,20 @@ use synod_types::{Ballot, Instant, Membership, NodeId, Slot, Ticket};
 
 pub(crate) type Fx<'a> = Effects<'a, MultiPaxos>;
 
-/// One node's Multi-Paxos core: a pure function of its state and one input.
-///
-/// Drive it through [`Protocol`]. Equal cores behave equally, so that a model checker can
-/// distinguish states.
+/// One node's Multi-Paxos core: a pure function of its state and one input. Drive it through [`Protocol`].
 ///
 /// # Invariants
-/// Asserted where they are established, or, if that takes a pass over the log, by `check_invariants`:
+/// Each is asserted where it is established, or by `check_invariants` if that takes a pass over the log:
 /// - The promise only rises, and each rise is written. A slot holds a value at or below the promise, or
 ///   under [`CHOSEN`](crate::CHOSEN) (PMS 2.2, P1a).
-/// - The commit index only rises, and lies within the log. Up to it the log has no gap. Chosen slots
-///   are reported in order, each once, and are never overwritten with another value.
-/// - The base only moves on, is that of the log, and is at or below the commit index.
+/// - The commit index only rises, and is within the log. Through it the log has no gap. Chosen slots are
+///   reported in order, each once, and are never overwritten with another value.
+/// - The base only moves forward, is that of the log, and is at or below the commit index.
 /// - The accepted range has no gap, and no slot of it is held below the promise.
 /// - A candidate or leader has promised its own ballot, which names it and is above every ballot that it
-///   promised before. It follows no node and owes no other proposer an answer.
-/// - The leader that a node follows has a ballot at or below the promise. So has the leader with whose
-///   history it agrees.
+///   promised before. It follows no node and has no reply to another proposer pending.
+/// - The ballot of the followed leader is at or below the promise, and so is that of the leader with
+///   whose history the node agrees.
 /// - Phase 1 begins at or before the slot after the commit index. Its values are proposed before any
 ///   new one, and the barrier comes after all of them.
 /// - A leader's proposals have no gap and only its ballot; it has accepted them itself. Its window holds
@@ -45,7 +42,7 @@ pub(crate) type Fx<'a> = Effects<'a, MultiPaxos>;
 /// - A leader serves only after its barrier is chosen.
 /// - An acceptor's acknowledged slots end before the next one to send, and that is at most the slot
 ///   after the last proposal.
-/// - Own messages count only once their claims are durable: they come back from the disk like others.
+/// - Messages to the node itself count only once their claims are durable, like those to others.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct MultiPaxos {
     pub(crate) config: Config,
@@ -55,11 +52,11 @@ pub struct MultiPaxos {
     pub(crate) learner: Learner,
     pub(crate) election: Election,
     pub(crate) role: Role,
-    /// An Accepted to the leader of the promised ballot is due at the next flush.
+    /// True if the next flush sends an Accepted to the leader of the promised ballot.
     pub(crate) must_ack: bool,
     /// Number of the last probe of that leader.
     pub(crate) last_probe: u64,
-    /// The last heartbeat timer fired late and did not check for a quorum; the next one does.
+    /// True if the last heartbeat timer fired late and did not check for a quorum. The next one does.
     pub(crate) skipped_quorum_check: bool,
     pub(crate) stall: Stall,
     pub(crate) agreement: Agreement,
@@ -67,12 +64,12 @@ pub struct MultiPaxos {
     pub(crate) leader_commit: Slot,
     /// Peers whose chosen values differ from this node's.
     pub(crate) contradicting: BTreeSet<NodeId>,
-    /// Reads that wait for an answer of the leader that this node follows.
+    /// Reads that wait for a reply of the followed leader.
     pub(crate) reads: ReadRelay,
     pub(crate) repair: Repair,
 }
 
-/// Role of a node as a proposer; every node is an acceptor and a learner besides.
+/// Role of a node as a proposer. Every node is also an acceptor and a learner.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Role {
     Follower,
@@ -91,7 +88,7 @@ impl Role {
     }
 }
 
-/// Parts of a node that its candidate or leader works on.
+/// Parts of a node that its candidate or leader uses.
 pub(crate) struct Context<'a> {
     pub config: &'a Config,
     pub members: &'a Membership,
@@ -99,8 +96,8 @@ pub(crate) struct Context<'a> {
     pub learner: &'a mut Learner,
 }
 
-/// Persistent state of an acceptor beside its log: one promise for all slots, under a key of its own,
-/// so that no write to a slot can lower it.
+/// Persistent state of an acceptor beside its log: one promise for all slots (PMS 3). It has a key of its
+/// own, so that no write to a slot can lower it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct HardState {
     /// Highest ballot promised.
@@ -109,6 +106,7 @@ pub struct HardState {
 
 impl synod_consensus::HardState for HardState {
     fn may_follow(&self, older: &Self) -> bool {
+        // P1a: a promise is never withdrawn.
         self.promised >= older.promised
     }
 }
@@ -116,7 +114,7 @@ impl synod_consensus::HardState for HardState {
 /// Timers of the core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Timer {
-    /// Without a leader for this long, a node that does not lead begins a pre-campaign.
+    /// Election timeout: without messages of a leader the node begins a pre-campaign.
     Election,
     /// Next round of heartbeats of a node that leads, campaigns or pre-campaigns.
     Heartbeat,
@@ -178,6 +176,7 @@ impl Protocol for MultiPaxos {
 
     fn bounded(config: Config, bounds: &Bounds) -> Option<Config> {
         let mut limits = config.limits().clone();
+        // The names differ: `window_bytes` of the bounds limits the Accepts in flight to one peer.
         limits.window_slots = bounds.open_slots;
         limits.window_bytes = bounds.open_bytes;
         limits.inflight_bytes = bounds.window_bytes;
@@ -197,6 +196,7 @@ impl Protocol for MultiPaxos {
             Role::Leader(leader) if leader.is_serving() => {
                 (synod_consensus::Role::Leader, Some(me), leader.progress())
             }
+            // Before its barrier is chosen a leader serves no client, so it is not reported as leader.
             Role::Leader(_) | Role::Candidate(_) => {
                 (synod_consensus::Role::Candidate, None, Vec::new())
             }
@@ -224,16 +224,16 @@ impl Protocol for MultiPaxos {
 }
 
 impl MultiPaxos {
-    /// Checks a message and dispatches it.
+    /// Validates a message and dispatches it.
     fn on_message(&mut self, now: Instant, from: NodeId, message: Message, fx: &mut Fx<'_>) {
         if let Err(reason) = self.validate(from, &message) {
             return ignore(from, reason, fx);
         }
-        // Own messages come back once their claims are durable: the disk works.
+        // Messages to itself arrive once their claims are durable, so the disk works.
         if from == self.config.id() {
             self.stall.on_disk_progress();
         }
-        // No slot counts that a node of another history names.
+        // Before any handler: a peer with another history must not move this node's commit index.
         if !self.compare_history(from, &message, fx) {
             return;
         }
@@ -251,7 +251,7 @@ impl MultiPaxos {
             (Message::Accepted(accepted), Role::Leader(leader)) => {
                 leader.on_accepted(&mut ctx, now, from, &accepted, fx);
             }
-            // Late answers to a campaign or a ballot that is over.
+            // Late replies to a campaign or a ballot that has ended.
             (Message::Promise(_) | Message::Accepted(_), _) => {}
             (Message::Probe(probe), _) => self.on_probe(from, probe, fx),
             (Message::Commit(commit), _) => self.on_commit(now, from, commit, fx),
@@ -267,13 +267,13 @@ impl MultiPaxos {
             (Message::ReadRequest(request), Role::Leader(leader)) => {
                 leader.on_read(&ctx, from, request.id, fx);
             }
-            // The leader that was asked has stepped down: the next one is asked again.
+            // For a leader that has stepped down: followers send their reads to the next one.
             (Message::ReadRoundAck(_) | Message::ReadRequest(_), _) => {}
             (Message::ReadReply(reply), _) => self.on_read_reply(reply, fx),
         }
     }
 
-    /// Hands a command to the leader, or rejects it.
+    /// Passes a command to the leader, or refuses it.
     fn on_propose(&mut self, ticket: Ticket, command: &[u8], fx: &mut Fx<'_>) {
         match self.parts() {
             (Role::Leader(leader), mut ctx) => leader.on_propose(&mut ctx, ticket, command, fx),
@@ -285,18 +285,18 @@ impl MultiPaxos {
         }
     }
 
-    /// Splits the core into the role and what the role works on.
+    /// Splits the core into the role and the parts that the role uses.
     pub(crate) fn parts(&mut self) -> (&mut Role, Context<'_>) {
         let Self { role, config, members, acceptor, learner, .. } = self;
         (role, Context { config, members, acceptor, learner })
     }
 
-    /// Checks that a message may come from this sender, before anything else looks at it.
+    /// Checks that a message may come from this sender.
     fn validate(&self, from: NodeId, message: &Message) -> Result<(), IgnoreReason> {
         let me = self.config.id();
-        // A node acknowledges to itself only, and only what its disk must hold first.
+        // To itself a node sends only claims that its disk must back first.
         let is_claim = matches!(message, Message::Promise(_) | Message::Accepted(_));
-        // Learners neither propose nor vote; an Accepted of one is in no quorum.
+        // Learners neither propose nor vote; their Accepted is in no quorum.
         let voters_only = matches!(message, Message::Promise(_) | Message::Prepare(_));
         if !self.members.contains(from) {
             Err(IgnoreReason::NotAMember)

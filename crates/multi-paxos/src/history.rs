@@ -1,16 +1,16 @@
-//! Comparison of histories: no node mixes chosen slots of two.
+//! Comparison of histories: no node mixes the chosen slots of two histories.
 //!
-//! If a quorum loses its disks, it can choose other values for slots that a survivor has applied.
-//! Then each side would continue its own slots with later ones of the other. So messages that say
-//! what is chosen state a digest of their sender's history, and receivers compare it with their logs.
+//! A quorum that loses its disks can choose other values for slots that a survivor has applied. Then each
+//! side would append later slots of the other to its own log. So messages about chosen slots state a
+//! digest of their sender's history, and receivers compare it with their logs.
 //!
 //! **Invariant:** a node moves its commit index by a peer's message only if the peer's history through
-//! that index was compared with its own. Answers ([`Message::Learned`], [`Message::Known`], reports)
-//! state the digest of the slot before them. A leader's commit index counts while this node
+//! that index was compared with its own. Replies ([`Message::Learned`], [`Message::Known`], reports)
+//! state the digest through the slot before them. A leader's commit index counts while this node
 //! [agrees](Agreement) with it.
 //!
-//! Values that are only accepted prove nothing: the proposer of a stale Accept need not know what was
-//! chosen since. So only statements about chosen slots are compared, and an Accept that contradicts
+//! Values that are merely accepted prove nothing: the proposer of a stale Accept may not have learnt the
+//! slots chosen since. So only statements about chosen slots are compared, and an Accept that contradicts
 //! the log is ignored without further consequence.
 
 use crate::core::{Fx, ignore};
@@ -20,11 +20,11 @@ use core::cmp::{max, min};
 use synod_consensus::{Comparison, Contradiction, HistoryDigest, IgnoreReason, Run};
 use synod_types::{Ballot, NodeId, Slot};
 
-/// Bytes of values that a contradicting peer is sent: a row of no-ops, or one command.
+/// Values sent to a contradicting peer, in bytes: some no-ops, or one command.
 const MAX_EVIDENCE_BYTES: usize = 64;
 
-/// Extent to which this node's log agrees with that of a leader: the leader's history through some slot was
-/// compared, and what follows was accepted under its ballot without a gap.
+/// Part of the log that agrees with a leader's: the leader's history through some slot was compared, and
+/// the slots after it were accepted under its ballot without a gap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Agreement {
     ballot: Ballot,
@@ -62,7 +62,7 @@ impl Agreement {
 
 impl MultiPaxos {
     /// Compares the history that a message states with this node's log. Returns whether the message
-    /// counts: no message of a peer whose history differs does.
+    /// counts; messages of a peer with another history do not.
     pub(crate) fn compare_history(
         &mut self,
         from: NodeId,
@@ -93,15 +93,14 @@ impl MultiPaxos {
         false
     }
 
-    /// Handles a contradiction: the peer takes another value for chosen in this slot or one near it.
-    /// This node stops unless the other nodes are enough for both quorums: then its own history may go
-    /// on, and the peer is ignored.
+    /// Handles a contradiction: another value is chosen at the peer in this slot or one near it. This node
+    /// stops, unless the remaining nodes make both quorums; then the peer is ignored.
     pub(crate) fn contradicted(&mut self, by: NodeId, slot: Slot, fx: &mut Fx<'_>) {
         debug_assert_ne!(by, self.config.id(), "a node's history contradicts itself");
         self.contradicting.insert(by);
         let quorum = self.config.quorum();
         let others = |node| !self.contradicting.contains(&node);
-        // The others can elect and choose without the contradicting peers.
+        // The remaining nodes can elect and choose without the contradicting peers.
         if quorum.is_first(others) && quorum.is_second(others) {
             ignore(by, IgnoreReason::Contradiction, fx);
         } else {
@@ -109,9 +108,10 @@ impl MultiPaxos {
         }
     }
 
-    /// Sends chosen values that the peer's history contradicts: a peer that knows fewer slots cannot
-    /// compare for itself. They answer a view, never each other.
+    /// Sends chosen values that the peer's history contradicts.
     fn send_evidence(&self, to: NodeId, slot: Slot, fx: &mut Fx<'_>) {
+        // A peer with fewer chosen slots cannot compare this node's statements. Sent in reply to views
+        // only: evidence in reply to evidence would loop.
         let (log, commit) = (self.acceptor.log(), self.learner.commit());
         if let Some(run) = self.acceptor.chosen(slot, commit, MAX_EVIDENCE_BYTES) {
             let digest = HistoryDigest::of(log, slot.prev());
@@ -124,8 +124,8 @@ impl MultiPaxos {
         self.agreement.covers(self.acceptor.promised(), self.learner.commit())
     }
 
-    /// Records that the owner of the promised ballot has answered with chosen values, through the
-    /// commit index.
+    /// Records that the owner of the promised ballot has replied with chosen values, through the commit
+    /// index.
     pub(crate) fn record_agreement(&mut self, from: NodeId) {
         let promised = self.acceptor.promised();
         if promised.node == from {
@@ -133,8 +133,9 @@ impl MultiPaxos {
         }
     }
 
-    /// Learns from the leader of `ballot` that everything up to `through` is chosen.
+    /// Learns from the leader of `ballot` that all slots through `through` are chosen.
     pub(crate) fn learn_from_leader(&mut self, ballot: Ballot, through: Slot, fx: &mut Fx<'_>) {
+        // A leader with another history may name slots whose values differ from those held here.
         if self.agreement.covers(ballot, self.learner.commit()) {
             self.learn(ballot, through, fx);
             self.agreement.record(ballot, self.learner.commit());

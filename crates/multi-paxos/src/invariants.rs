@@ -5,14 +5,15 @@ use crate::core::Role;
 use crate::message::CHOSEN;
 
 impl MultiPaxos {
-    /// Panics if an [invariant](MultiPaxos#invariants) of the core is broken. Reads the whole log: for
-    /// tests, after each step.
+    /// Panics if an [invariant](MultiPaxos#invariants) of the core is broken. For tests, after each step:
+    /// it reads the whole log.
     #[doc(hidden)]
     pub fn check_invariants(&self) {
         self.check_log();
         self.check_proposer();
         self.election.check_invariants();
         let promised = self.acceptor.promised();
+        // Below, if an Accept of a proposer that does not lead yet has raised the promise.
         let leader = self.election.leader();
         assert!(leader.is_none_or(|leader| leader <= promised), "following promises");
         assert!(self.agreement.ballot() <= promised, "agreement is with a promised leader");

@@ -1,4 +1,4 @@
-//! Messages, the checks that they pass on arrival, and the claims that they make about disks.
+//! Messages, their validation on arrival, and their claims about disks.
 
 use crate::MultiPaxos;
 use crate::describe;
@@ -10,16 +10,15 @@ use serde::{Deserialize, Serialize};
 use synod_consensus::{Gate, HistoryDigest, IgnoreReason, Run, RunLog, Saved};
 use synod_types::{Ballot, Lane, NodeId, ReadId, Slot};
 
-/// Bound of slots and rounds. At a million a second they take 146,000 years to get here. Larger
-/// numbers are damage or malice; rejecting them keeps every sum in this crate from overflowing.
+/// Bound of valid slots and rounds: at a million a second they reach it in 146,000 years. Rejecting higher
+/// numbers, which are damaged or malicious, keeps all sums in this crate from overflowing.
 pub(crate) const HORIZON: u64 = 1 << 62;
 
 /// Last slot that a log may have.
 pub(crate) const LAST_SLOT: Slot = Slot(HORIZON - 1);
 
-/// Stamp of a value that is known to be chosen. It is above every ballot, so it wins wherever the
-/// highest ballot does, and nothing is ever accepted over it. It is no ballot: it is never promised,
-/// and a promise is never compared with it.
+/// Stamp of a value that is known to be chosen. It is above every ballot, so no value is accepted over it,
+/// and it wins in phase 1. It is no ballot: it is never promised, and no promise is compared with it.
 pub const CHOSEN: Ballot = Ballot::CHOSEN;
 
 /// Accepted slots of one part of an acceptor's log, above its commit index: the body of a Promise.
@@ -32,7 +31,7 @@ pub struct Report {
     pub through: Slot,
     /// Stamps of the proposer that the report was compared with, from `from` on.
     pub held: Vec<Span>,
-    /// Slots through here are chosen, with the values that the proposer holds under `held`.
+    /// Last slot through which all are chosen, with the values that the proposer holds under `held`.
     pub confirmed: Slot,
     /// Values with the ballot each was accepted at, or [`CHOSEN`], in order.
     pub runs: Vec<Run<Ballot>>,
@@ -55,14 +54,14 @@ pub enum ElectionState {
     Following,
     /// Has timed out, and checks whether it should campaign.
     PreCampaigning,
-    /// Is in phase 1, or proposes what it found there: none of its own values is chosen yet.
+    /// Is in phase 1, or proposes the values that it found: its barrier is not chosen yet.
     Campaigning,
     /// Leads and serves.
     Leading,
 }
 
-/// View that a node has of the cluster, carried by heartbeats. It binds no node. Elections use it so
-/// that a node campaigns only if it reaches a quorum and no reachable node has a live leader.
+/// View that a node has of the cluster, carried by heartbeats. Only elections use it: a node campaigns only
+/// if it reaches a quorum and no reachable node has a live leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct View {
     /// Ballot that the sender has promised; its own if it campaigns or leads.
@@ -72,9 +71,8 @@ pub struct View {
     pub leader: Option<Ballot>,
     /// State of the sender.
     pub state: ElectionState,
-    /// True if enough voters answer the sender to lead or to go on leading. A follower measures this
-    /// only while it has no leader; until then it is `false`, and `has_live_leader` implies that its
-    /// leader has a quorum.
+    /// True if enough voters reply to the sender for it to lead. A follower measures this only in a
+    /// pre-campaign and otherwise sends `false`; its `has_live_leader` implies that its leader has a quorum.
     pub has_quorum: bool,
     /// True if the sender leads, or receives messages of a leader directly, and that leader has its
     /// quorum.
@@ -107,7 +105,7 @@ pub enum Message {
     Commit(Commit),
     /// Heartbeat of a round.
     Heartbeat(Heartbeat),
-    /// Reply to a heartbeat. A message of its own, so that it never waits for a disk.
+    /// Reply to a heartbeat. A separate message, so that it never waits for a disk.
     HeartbeatReply(HeartbeatReply),
     /// Request for chosen values.
     Learn(Learn),
@@ -115,18 +113,18 @@ pub enum Message {
     Learned(Learned),
     /// Reply to a learner, without values.
     Known(Known),
-    /// Question of a leader with a round of reads.
+    /// Request of a leader to confirm its ballot for a round of reads.
     ReadRound(ReadRound),
-    /// Answer to a round of reads.
+    /// Confirmation of a round of reads.
     ReadRoundAck(ReadRoundAck),
-    /// Asks the leader from which slot reads may be served.
+    /// Request of a follower for a read index.
     ReadRequest(ReadRequest),
-    /// Answers a request for reads.
+    /// Reply to a follower with the read index.
     ReadReply(ReadReply),
 }
 
-/// Phase 1a for every slot from `from` on (PMS 3). Again with a later `from` it requests the
-/// next part of the report.
+/// Phase 1a for every slot from `from` on (PMS 3). Sent again with a later `from`, it requests the next
+/// part of the report.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Prepare {
     /// Ballot of the proposer, which it has promised itself.
@@ -137,12 +135,12 @@ pub struct Prepare {
     pub held: Vec<Span>,
 }
 
-/// Phase 1b: the sender accepts nothing below `ballot` any more, and reports what it has accepted.
+/// Phase 1b: the promise to accept no value below `ballot`, and a part of the accepted values.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Promise {
     /// Ballot that is promised.
     pub ballot: Ballot,
-    /// Part of what was accepted.
+    /// Part of the accepted values.
     pub report: Report,
 }
 
@@ -162,8 +160,8 @@ pub struct Accept {
     pub run: Run<Ballot>,
     /// Commit index of the leader.
     pub commit: Slot,
-    /// Digest of the leader's history through the slot before the run, if all of that is known
-    /// to be chosen: always in the first Accept of a ballot, hardly ever under load.
+    /// Digest of the leader's history through the slot before the run, if these slots are known to be
+    /// chosen: always in the first Accept of a ballot, rarely under load.
     pub digest: Option<HistoryDigest>,
 }
 
@@ -176,8 +174,8 @@ pub struct Accepted {
     pub first: Slot,
     /// Last slot; the slot before `first` if there is none.
     pub through: Slot,
-    /// Number of the last probe that was received, or 0. What was sent before it on the same
-    /// lane and is not acknowledged here was lost.
+    /// Number of the last received probe, or 0. Accepts that were sent before it and are not acknowledged
+    /// here were lost.
     pub probe: u64,
 }
 
@@ -196,7 +194,7 @@ pub struct Probe {
 pub struct Commit {
     /// Ballot of the leader.
     pub ballot: Ballot,
-    /// Commit index: everything up to here is chosen.
+    /// Commit index: all slots through it are chosen.
     pub commit: Slot,
 }
 
@@ -212,20 +210,20 @@ pub struct Heartbeat {
 /// Reply to a heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct HeartbeatReply {
-    /// Round that is answered.
+    /// Round of the heartbeat.
     pub round: u64,
     /// View that the replying node has of the cluster.
     pub view: View,
 }
 
-/// Request of a learner for what is chosen from `from` on; any node may answer.
+/// Request of a learner for the chosen values from `from` on. Any node may reply.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Learn {
     /// First slot that the learner lacks.
     pub from: Slot,
-    /// Last slot requested: what comes after is on its way from the leader.
+    /// Last requested slot: the leader sends the slots after it.
     pub through: Slot,
-    /// Stamps of what the learner holds from `from` on and does not know to be chosen.
+    /// Stamps of the values that the learner holds from `from` on without knowing them to be chosen.
     pub held: Vec<Span>,
 }
 
@@ -254,8 +252,8 @@ pub struct Known {
     pub digest: HistoryDigest,
 }
 
-/// Question of a leader whether the receiver has promised a higher ballot by now: one for all reads
-/// that wait. Not a part of heartbeats, of which elections count each round and keep few.
+/// Request of a leader to confirm that the receiver has promised no higher ballot: one for all waiting
+/// reads. Separate from heartbeats, because elections count each of their rounds and keep few.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ReadRound {
     /// Ballot of the leader.
@@ -264,7 +262,7 @@ pub struct ReadRound {
     pub round: u64,
 }
 
-/// Answer to a [`ReadRound`]: the sender has promised no ballot above this one. Else it is a [`Nack`].
+/// Reply to a [`ReadRound`]: the sender has promised no higher ballot. Otherwise it replies with a [`Nack`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ReadRoundAck {
     /// Ballot of the leader.
@@ -278,11 +276,11 @@ pub struct ReadRoundAck {
 pub struct ReadRequest {
     /// Ballot of the leader that the sender follows.
     pub ballot: Ballot,
-    /// Latest read that waits at the sender. The answer counts for those before it, too.
+    /// Latest read that waits at the sender. The reply counts for those before it, too.
     pub id: ReadId,
 }
 
-/// Answer to a [`ReadRequest`], after a quorum has confirmed that its sender led when it received the
+/// Reply to a [`ReadRequest`], after a quorum has confirmed that its sender led when it received the
 /// request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ReadReply {
@@ -312,7 +310,7 @@ impl View {
 }
 
 impl Report {
-    /// The report of an acceptor that holds nothing from slot `from` on.
+    /// Returns the report of an acceptor that holds no value from slot `from` on.
     #[must_use]
     pub fn empty(from: Slot) -> Self {
         Self {
@@ -331,7 +329,7 @@ impl Report {
     fn is_valid(&self, ballot: Ballot) -> bool {
         let mut next = self.from;
         for run in &self.runs {
-            // An acceptor that promised `ballot` reports nothing accepted above it.
+            // An acceptor that has promised exactly `ballot` has accepted no value above it (P1a).
             let is_stamp = run.stamp == CHOSEN || (is_ballot(run.stamp) && run.stamp <= ballot);
             if !is_run(run) || run.first < next || !is_stamp {
                 return false;
@@ -368,7 +366,7 @@ impl Report {
                 || (slot > self.through && !self.is_last)
                 || span_at(&self.held, self.from, slot).is_some_and(|span| stamp <= span.stamp)
         };
-        // What was accepted at this ballot or above came later than the promise.
+        // Values accepted at this ballot or above came after the promise.
         let mut accepted = disk.runs_from(self.from).filter(|run| run.stamp < ballot);
         self.runs.iter().all(is_there)
             && accepted.all(|run| {
@@ -380,7 +378,7 @@ impl Report {
 }
 
 impl Message {
-    /// Returns what the message states of its sender's history: a digest, and through which slot.
+    /// Returns the statement of its sender's history: the last slot and the digest.
     pub(crate) fn statement(&self) -> Option<(Slot, HistoryDigest)> {
         match self {
             Self::Accept(it) => it.digest.map(|digest| (it.run.first.prev(), digest)),
@@ -404,8 +402,9 @@ impl Message {
         }
     }
 
-    /// Checks that a working node `from` may send this message to `to`.
+    /// Checks that a correct node `from` may send this message to `to`.
     pub(crate) fn validate(&self, from: NodeId, to: NodeId) -> Result<(), IgnoreReason> {
+        // Only the owner of a ballot proposes under it, and only the owner receives replies to it.
         let (own, addressed, is_valid) = match self {
             Self::Prepare(it) => {
                 let is_slot = it.from.0 < HORIZON && it.from > Slot::ZERO;
@@ -458,10 +457,10 @@ impl Message {
 impl synod_consensus::Message<MultiPaxos> for Message {
     fn gate(&self) -> Gate {
         match self {
-            // Claims that a crash must not undo. Prepare is one, too: the proposer has promised its own
-            // ballot, and so never uses it twice.
+            // A crash must not undo these (PMS 2.5: stable storage before the reply). Prepare: the own
+            // promise records that its ballot is used, so no restart uses it again.
             Self::Prepare(_) | Self::Promise(_) | Self::Accepted(_) => Gate::Durable,
-            // No claim about the sender's disk: safe to lose, repeat or send early.
+            // No claims about the sender's disk.
             Self::Nack(_)
             | Self::Accept(_)
             | Self::Probe(_)
@@ -471,8 +470,8 @@ impl synod_consensus::Message<MultiPaxos> for Message {
             | Self::Learn(_)
             | Self::Learned(_)
             | Self::Known(_)
-            // An acceptor that has promised a higher ballot rejects a round, whether the promise is
-            // durable or not; a promise that a crash takes back never left.
+            // A promise that is not durable yet makes an acceptor reject a round as well. One that a crash
+            // undoes was never sent, so it let no rival lead.
             | Self::ReadRound(_)
             | Self::ReadRoundAck(_)
             | Self::ReadRequest(_)
@@ -482,7 +481,7 @@ impl synod_consensus::Message<MultiPaxos> for Message {
 
     fn lane(&self) -> Lane {
         match self {
-            // Acknowledgements and requests are small and must not wait for values.
+            // Acknowledgements and requests are short and must not wait for values.
             Self::Prepare(_)
             | Self::Nack(_)
             | Self::Accepted(_)
@@ -494,6 +493,7 @@ impl synod_consensus::Message<MultiPaxos> for Message {
             | Self::ReadRoundAck(_)
             | Self::ReadRequest(_)
             | Self::ReadReply(_) => Lane::Control,
+            // Values; and Probe and Commit, which must not overtake the Accepts that they are about.
             Self::Promise(_)
             | Self::Accept(_)
             | Self::Probe(_)
@@ -506,12 +506,13 @@ impl synod_consensus::Message<MultiPaxos> for Message {
         let promised = disk.hard_state.promised;
         match self {
             Self::Prepare(it) => it.ballot <= promised,
-            // To itself a node only acknowledges that its promise is durable: its log was read before.
+            // To itself a node only claims that its promise is durable: its log was read before.
             Self::Promise(it) if from == to => it.ballot <= promised,
             Self::Promise(it) => it.ballot <= promised && it.report.holds(it.ballot, &disk.log),
             // An empty range claims nothing.
             Self::Accepted(it) if it.first > it.through => true,
             Self::Accepted(it) => {
+                // Compacted slots are chosen and covered by a durable snapshot.
                 let mut next = it.first.max(disk.log.base().next());
                 for run in disk.log.runs_from(next) {
                     if run.first != next || run.stamp < it.ballot {

@@ -1,13 +1,12 @@
-//! Linearizable reads that bypass the log: what Raft calls ReadIndex (Raft §8), with ballots for terms.
+//! Linearizable reads that bypass the log: Raft's ReadIndex (Raft §8), with ballots for terms.
 //!
-//! A leader notes from which slot a read may be served when the read arrives, and answers it once a
-//! quorum has confirmed, in a round that began later, that no higher ballot was promised. A
-//! follower asks the leader, once for all of its reads since the last flush, and serves them from its
-//! own state.
+//! A leader fixes the read index when a read arrives. The read is ready once a quorum has confirmed, in a
+//! round that began later, that it has promised no higher ballot. A follower sends the leader one request
+//! for all of its reads since the last flush, and serves them from its own state.
 //!
-//! The acceptors of a round are a quorum of phase 2, so one of them is in each quorum of phase 1. It
-//! had not promised a higher ballot when it answered, so no successor had finished phase 1 when the
-//! round began: no other node had chosen anything by then but what this leader found in its own phase 1.
+//! The acceptors of a round are a quorum of phase 2, so one of them is in each quorum of phase 1. It had
+//! not promised a higher ballot when it replied, so no successor had completed phase 1 when the round
+//! began. Until then only values of this leader, or values that its own phase 1 found, were chosen.
 
 use crate::MultiPaxos;
 use crate::core::{Context, Fx, Role, ignore};
@@ -18,7 +17,7 @@ use synod_consensus::{IgnoreReason, Refusal, RelayAction};
 use synod_types::{NodeId, ReadId};
 
 impl MultiPaxos {
-    /// Takes a read of this node's driver.
+    /// Handles a read of this node's driver.
     pub(crate) fn on_read(&mut self, id: ReadId, fx: &mut Fx<'_>) {
         let (me, has_leader) = (self.config.id(), self.election.leader().is_some());
         match self.parts() {
@@ -34,8 +33,8 @@ impl MultiPaxos {
         }
     }
 
-    /// Begins a round for the reads that wait at a leader, or asks the leader that this node follows.
-    /// Reads that have lost their leader are refused: the driver reads again once there is one.
+    /// Begins a round for the reads that wait at a leader, or sends a request to the followed leader.
+    /// Reads that have lost their leader are refused; the driver retries them.
     pub(crate) fn flush_reads(&mut self, fx: &mut Fx<'_>) {
         if let (Role::Leader(leader), ctx) = self.parts() {
             leader.begin_round(&ctx, fx);
@@ -53,48 +52,48 @@ impl MultiPaxos {
         }
     }
 
-    /// Answers a round of a leader.
-    pub(crate) fn on_read_round(&self, from: NodeId, asked: ReadRound, fx: &mut Fx<'_>) {
-        let ReadRound { ballot, round } = asked;
+    /// Handles a leader's request to confirm its ballot.
+    pub(crate) fn on_read_round(&self, from: NodeId, request: ReadRound, fx: &mut Fx<'_>) {
+        let ReadRound { ballot, round } = request;
         let promised = self.acceptor.promised();
-        // An acceptor that the leader's Accepts have not reached has promised less, which does no harm:
-        // what matters is that no higher ballot could have been chosen at.
-        let answer = if ballot < promised {
+        // A lower promise is no obstacle (the leader's Accepts may be late): the round must only show that
+        // no higher ballot has completed phase 1.
+        let reply = if ballot < promised {
             Message::Nack(Nack { ballot, promised })
         } else {
             Message::ReadRoundAck(ReadRoundAck { ballot, round })
         };
-        fx.send(from, answer);
+        fx.send(from, reply);
     }
 
-    /// Handles the slot that a leader has fixed for this node's reads. It is not compared with the
-    /// leader that was asked, see [`ReadRelay::on_reply`](synod_consensus::ReadRelay::on_reply).
+    /// Handles the read index that a leader has fixed for this node's reads. The reply may be another
+    /// leader's, see [`ReadRelay::on_reply`](synod_consensus::ReadRelay::on_reply).
     pub(crate) fn on_read_reply(&mut self, reply: ReadReply, fx: &mut Fx<'_>) {
         self.reads.on_reply(reply.id).for_each(|id| fx.read_ready(id, reply.index));
     }
 }
 
 impl Leader {
-    /// Takes a read of this node or of a follower, to be confirmed by a round that begins after it.
+    /// Adds a read of this node or of a follower, which a round that begins later confirms.
     pub(crate) fn on_read(&mut self, ctx: &Context<'_>, from: NodeId, id: ReadId, fx: &mut Fx<'_>) {
-        // What this ballot has chosen is known to its leader first. What lower ballots may have chosen
-        // was found in phase 1, and comes before the barrier (PMS 3).
+        // This leader is the first to know the slots that its ballot has chosen. Values that lower ballots
+        // may have chosen were found in phase 1 and are before the barrier (PMS 3).
         let index = max(ctx.learner.commit(), self.barrier);
         if !self.reads.add(from, id, index) && from == ctx.config.id() {
             fx.refuse_read(id, Refusal::Busy);
         }
     }
 
-    /// Begins one round for all reads that wait for one.
+    /// Begins one round for all waiting reads.
     fn begin_round(&mut self, ctx: &Context<'_>, fx: &mut Fx<'_>) {
         if let Some(round) = self.reads.begin() {
             self.send_round(ctx, round, fx);
-            // A leader alone may be a quorum.
+            // The leader itself may be a quorum of phase 2.
             self.confirm_reads(ctx, fx);
         }
     }
 
-    /// Sends the round in flight again, if there is one: messages get lost.
+    /// Retransmits the round in flight, if there is one.
     pub(crate) fn repeat_round(&mut self, ctx: &Context<'_>, fx: &mut Fx<'_>) {
         let round = self.reads.open_round();
         if round > 0 {
@@ -109,7 +108,7 @@ impl Leader {
         }
     }
 
-    /// Counts the answer to a round.
+    /// Counts the confirmation of a round.
     pub(crate) fn on_read_round_ack(
         &mut self,
         ctx: &Context<'_>,
@@ -140,8 +139,9 @@ impl Leader {
         }
     }
 
-    /// Refuses this node's reads, because it leads no more. Followers ask the next leader.
+    /// Refuses this node's reads, because it has stepped down.
     pub(crate) fn refuse_reads(&mut self, hint: Option<NodeId>, fx: &mut Fx<'_>) {
+        // Followers send their reads to the next leader, or refuse them.
         let me = self.ballot().node;
         for read in self.reads.drain().filter(|read| read.reader == me) {
             fx.refuse_read(read.id, Refusal::NotLeader { hint });

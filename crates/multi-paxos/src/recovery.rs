@@ -1,4 +1,4 @@
-//! Recovery from disk, and the base of the log.
+//! Recovery from disk, and compaction of the log.
 
 use crate::acceptor::Acceptor;
 use crate::core::{Fx, Role, ignore};
@@ -13,14 +13,14 @@ use synod_consensus::{
 };
 use synod_types::{Ballot, Instant, Slot};
 
-/// Writes that [`synod_consensus::Input::Start`] must make before disk and core agree.
+/// Writes that are due at [`synod_consensus::Input::Start`], so that disk and core agree.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Repair {
     base: bool,
 }
 
-/// See [`synod_consensus::Protocol::recover`]. Only the applied slot and [`CHOSEN`] stamps show what is
-/// chosen; peers send the rest.
+/// Recovers a core from its disk: see [`synod_consensus::Protocol::recover`]. The applied slot and
+/// [`CHOSEN`] stamps show the chosen slots; peers send the others.
 pub(crate) fn recover(
     config: Config,
     saved: Saved<MultiPaxos>,
@@ -32,10 +32,11 @@ pub(crate) fn recover(
     if log.gap_after(base.through) <= floor {
         return Err(RecoveryError::MissingChosen { slot: log.gap_after(base.through) });
     }
-    // Damage, or a disk of another program.
+    // A damaged disk, or one of another program.
     if end.0.max(hard_state.promised.round) >= HORIZON {
         return Err(RecoveryError::OutOfRange { slot: end, at: hard_state.promised });
     }
+    // An Accept raises the promise in the same batch (P1a): a lower one means lost writes.
     let is_above = |run: &&Run<Ballot>| run.stamp > hard_state.promised && run.stamp != CHOSEN;
     if let Some(run) = log.runs().find(is_above) {
         let (slot, accepted, promised) = (run.first, run.stamp, hard_state.promised);
@@ -43,13 +44,13 @@ pub(crate) fn recover(
     }
     let is_ahead = base.through > log.base();
     let mut acceptor = Acceptor::new(hard_state, log);
-    // The state machine may be ahead of the log's front: a crash came between the two writes.
+    // A snapshot is written before the log is compacted: a crash may have come between the two.
     acceptor.compact(base.through, base.stamp);
     let members = base.members.clone().unwrap_or_else(|| config.members().clone());
     Ok(MultiPaxos {
         config,
         members,
-        // What was applied is chosen; all else is learnt again.
+        // Applied slots are chosen; all others are learnt again.
         learner: Learner::new(floor),
         base,
         acceptor,
@@ -68,9 +69,9 @@ pub(crate) fn recover(
 }
 
 impl MultiPaxos {
-    /// Starts as a follower in any case: no ballot of an earlier life is used again,
-    /// because the next one is above the promise.
+    /// Starts as a follower.
     pub(crate) fn on_start(&mut self, now: Instant, fx: &mut Fx<'_>) {
+        // Never as leader: the next ballot is above the promise, so no ballot is used again after a crash.
         let repair = core::mem::take(&mut self.repair);
         // Recovery is pure; the write waits for the first step.
         if repair.base {
@@ -80,7 +81,7 @@ impl MultiPaxos {
         // Learnt values that were not applied before the crash.
         self.learn(CHOSEN, self.learner.commit(), fx);
         self.arm_election(fx);
-        // The first round of heartbeats: all nodes have views of each other before the first election.
+        // The first round of heartbeats: nodes exchange their views before the first election.
         self.begin_round(now, fx);
     }
 
@@ -89,12 +90,12 @@ impl MultiPaxos {
         if through > self.learner.commit() {
             return None;
         }
-        // `None` below the base, too: that is compacted.
+        // `None` below the base, too: these slots are compacted.
         let stamp = self.acceptor.log().stamp_at(through)?;
         Some(Base { through, stamp, members: self.base.members.clone() })
     }
 
-    /// Compacts the log: a snapshot through this slot is durable.
+    /// Compacts the log through a slot of which a snapshot is durable.
     pub(crate) fn on_compact(&mut self, through: Slot, fx: &mut Fx<'_>) {
         if through > self.base.through
             && let Some(base) = self.chosen_base(through)
@@ -103,9 +104,10 @@ impl MultiPaxos {
         }
     }
 
-    /// Continues from a peer's snapshot, which is durable. The promise stays, and so does everything
-    /// that was accepted after the snapshot: a promise and a vote are never taken back.
+    /// Continues from a peer's snapshot, which is durable. The promise and the values accepted after the
+    /// snapshot stay: promises and votes are never withdrawn.
     pub(crate) fn on_installed(&mut self, base: Base<Ballot>, fx: &mut Fx<'_>) {
+        // It comes from a peer, so it is validated like a message.
         let me = self.config.id();
         let is_stamp = base.stamp == CHOSEN || base.stamp.round < HORIZON;
         if base.through.0 >= HORIZON || !is_stamp {
@@ -115,7 +117,7 @@ impl MultiPaxos {
             return;
         }
         if base.through > self.learner.commit() && matches!(self.role, Role::Leader(_)) {
-            // A leader's log holds everything chosen: another node leads by now.
+            // A leader's log holds all chosen slots, so another node leads by now.
             self.step_down(None, StepDownReason::Installed, fx);
         }
         let members = base.members.clone().unwrap_or_else(|| self.config.members().clone());
@@ -128,12 +130,12 @@ impl MultiPaxos {
     }
 
     fn move_base(&mut self, base: Base<Ballot>, fx: &mut Fx<'_>) {
-        assert!(base.through > self.base.through, "a base only moves on");
+        assert!(base.through > self.base.through, "the base only moves forward");
         fx.write(Write::Compact(base.clone()));
         self.acceptor.compact(base.through, base.stamp);
         self.learner.skip_to(base.through);
         assert_eq!(self.acceptor.log().base(), base.through, "base and log begin at one slot");
-        assert!(self.learner.commit() >= base.through, "what is compacted is chosen");
+        assert!(self.learner.commit() >= base.through, "compacted slots are chosen");
         self.base = base;
     }
 }

@@ -1,9 +1,8 @@
-//! Log contents by stamp alone: agreement on long logs without sending a value twice.
+//! Spans: log contents by stamp alone, so that no value is sent twice.
 //!
-//! One ballot proposes one value per slot (P2c in PMS 2.2). Two acceptors that hold a slot under
-//! the same ballot therefore hold the same value there, and comparing ballots is as good as
-//! comparing values. Phase 1 and catch-up use this: a node names what it holds as a few spans, and
-//! only values that differ, or may differ, travel.
+//! One ballot proposes one value per slot (P2c in PMS 2.2). Two acceptors that hold a slot under the same
+//! ballot therefore hold the same value, so comparing ballots is as good as comparing values. Phase 1 and
+//! catch-up use this: a node describes its log by a few spans, and only values that may differ are sent.
 
 use crate::message::{CHOSEN, HORIZON, is_ballot};
 use alloc::vec::Vec;
@@ -12,14 +11,14 @@ use serde::{Deserialize, Serialize};
 use synod_consensus::RunLog;
 use synod_types::{Ballot, Slot};
 
-/// Spans in one message. A log of more ballots than this is compared in several messages.
+/// Maximum of spans in one message. A log of more ballots is compared in several messages.
 pub(crate) const MAX_SPANS: usize = 64;
 
-/// Runs that one comparison reads, so that no step grows with the length of the log.
+/// Maximum of runs that one comparison reads, so that no step grows with the length of the log.
 pub(crate) const MAX_RUNS: usize = 1 << 16;
 
-/// Consecutive slots held under one stamp. Each begins after the end of the one before; where the
-/// first begins, its message says.
+/// Consecutive slots held under one stamp. Each span begins after the end of the one before; the message
+/// states the first slot of the first span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Span {
     /// Last slot.
@@ -28,7 +27,7 @@ pub struct Span {
     pub stamp: Ballot,
 }
 
-/// Returns what `log` holds without a gap from slot `from` through `last` at most.
+/// Returns the spans that `log` holds without a gap from slot `from`, through `last` at most.
 #[must_use]
 pub fn spans(log: &RunLog<Ballot>, from: Slot, last: Slot) -> Vec<Span> {
     let mut spans: Vec<Span> = Vec::new();
@@ -38,7 +37,7 @@ pub fn spans(log: &RunLog<Ballot>, from: Slot, last: Slot) -> Vec<Span> {
             break;
         }
         let through = min(run.last(), last);
-        // Equal neighbours join: long reigns make few spans.
+        // Equal neighbours join, so a long term of one leader is one span.
         let is_full = spans.len() == MAX_SPANS;
         match spans.last_mut() {
             Some(span) if span.stamp == run.stamp => span.through = through,
@@ -67,12 +66,12 @@ pub(crate) fn prefix(spans: &[Span], from: Slot, last: Slot) -> Vec<Span> {
 /// Returns the span that covers `slot`; the spans begin at `from`.
 #[must_use]
 pub(crate) fn span_at(spans: &[Span], from: Slot, slot: Slot) -> Option<Span> {
-    // Spans are in order: a binary search.
+    // Validated spans are in order (see `are_valid`), so a binary search finds it.
     let at = spans.partition_point(|span| span.through < slot);
     spans.get(at).filter(|_| from <= slot).copied()
 }
 
-/// Returns whether a working node may send these spans, from slot `from` on.
+/// Returns whether a correct node may send these spans, from slot `from` on.
 #[must_use]
 pub(crate) fn are_valid(spans: &[Span], from: Slot) -> bool {
     let mut next = from;
