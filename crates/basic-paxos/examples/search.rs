@@ -15,7 +15,7 @@ use synod_sim::search::{self, Target};
 fn main() -> ExitCode {
     let began = Instant::now();
     let config = |node: NodeId, members: &Membership| {
-        Config::new(node, members.clone()).expect("the simulator asks for members only")
+        Config::new(node, members.clone()).expect("the simulator configures members only")
     };
     let again = "cargo run --release -p synod-basic-paxos --example search --";
     search::main(&Target::new::<BasicPaxos>(again, config), std::env::args().skip(1), || {

@@ -159,7 +159,7 @@ impl Message {
             Self::Prepare(_) | Self::Promise(_) | Self::Accepted(_) => Gate::Durable,
             // Accept relies on promises that were durable when they were sent. A crash may undo the
             // promise that a Nack names: then the Nack only caused a delay. Chosen values are on a
-            // quorum of disks, whatever is on the sender's.
+            // quorum of disks, even if not on the sender's.
             Self::Accept(_)
             | Self::Nack(_)
             | Self::Learned(_)

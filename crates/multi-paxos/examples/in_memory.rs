@@ -1,4 +1,4 @@
-//! Three Multi-Paxos nodes in one thread, with memory for disks and a queue for a network.
+//! Three Multi-Paxos nodes in one thread, with disks and a network in memory.
 
 use std::collections::VecDeque;
 use synod_multi_paxos::consensus::{Host, Input, Outputs, Protocol as _, Round, Saved};
@@ -13,15 +13,15 @@ struct Node {
 type Network = VecDeque<(NodeId, NodeId, Message)>;
 
 impl Node {
-    /// Hands the core an input and carries out what it asks for.
+    /// Steps the core with an input and carries out its outputs.
     fn step(&mut self, me: NodeId, input: Input<MultiPaxos>, network: &mut Network) {
         apply(me, self.host.input(Instant::ZERO, input, &mut ()));
         while let Some(seq) = self.round(me, network) {
-            self.host.written(seq); // The next round sends what waited for this.
+            self.host.written(seq); // The next round sends the messages that waited for this.
         }
     }
 
-    /// Returns the number of the batch that went to the disk.
+    /// Returns the sequence number of the written batch.
     fn round(&mut self, me: NodeId, network: &mut Network) -> Option<Seq> {
         let Round { seq, writes, sends, outputs, .. } = self.host.round(Instant::ZERO, &mut ());
         writes.drain(..).for_each(|write| self.disk.apply(&write));

@@ -1,11 +1,10 @@
-//! Searches seeds of the simulator for a violation by Multi-Paxos: what `synod sim` does, without the
-//! node.
+//! Searches simulator seeds for a violation by Multi-Paxos, as `synod sim` does, without the node.
 //!
 //! ```text
 //! cargo run --release -p synod-multi-paxos --example search -- --seeds 0..2000 --nodes 5
 //! ```
 //!
-//! Any other argument than those it knows makes it list them.
+//! An unknown argument prints the usage.
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -16,7 +15,7 @@ use synod_sim::search::{self, Target};
 fn main() -> ExitCode {
     let began = Instant::now();
     let config = |node: NodeId, members: &Membership| {
-        Config::new(node, members.clone()).expect("the simulator asks for members only")
+        Config::new(node, members.clone()).expect("the simulator configures members only")
     };
     let again = "cargo run --release -p synod-multi-paxos --example search --";
     search::main(&Target::new::<MultiPaxos>(again, config), std::env::args().skip(1), || {

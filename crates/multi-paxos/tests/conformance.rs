@@ -1,5 +1,4 @@
-//! Multi-Paxos in the simulator: the suite that every protocol passes, and seeds that do the same
-//! everywhere.
+//! Multi-Paxos in the simulator: the conformance suite of all protocols, and pinned seeds.
 
 use synod_multi_paxos::MultiPaxos;
 

@@ -11,8 +11,8 @@ const N1: NodeId = NodeId(1);
 const N2: NodeId = NodeId(2);
 const N3: NodeId = NodeId(3);
 
-/// Pre-campaigns take no time, and no heartbeats are sent.
-fn talkative(message: &Message) -> Delivery {
+/// Delivers heartbeats of pre-campaigns at once, and drops all others.
+fn all_messages(message: &Message) -> Delivery {
     match message {
         Message::Heartbeat(Heartbeat { view, .. })
             if view.state == ElectionState::PreCampaigning =>
@@ -25,11 +25,11 @@ fn talkative(message: &Message) -> Delivery {
     }
 }
 
-/// No message reports what is chosen, or that a ballot is rejected.
+/// Drops messages that report chosen slots or rejected ballots.
 fn quiet(message: &Message) -> Delivery {
     match message {
         Message::Commit(_) | Message::Learn(_) | Message::Nack(_) => Delivery::Dropped,
-        _ => talkative(message),
+        _ => all_messages(message),
     }
 }
 
@@ -51,7 +51,7 @@ fn check(name: &str, explore: Explore<MultiPaxos>, sights: &[Coverage]) {
     report.assert_safe(sights);
 }
 
-/// n2 and n3 campaign; n1 answers, may crash, and may have a slow disk.
+/// n2 and n3 campaign; n1 replies, may crash, and may have a slow disk.
 fn two_campaign(trouble: NodeEvent, node: NodeId) -> bool {
     match trouble {
         NodeEvent::Timeout => node != N1,
@@ -66,7 +66,7 @@ fn forked(stage: &mut Setup<'_, MultiPaxos>) {
     forked_after(stage, &["one"]);
 }
 
-/// The same, but n1 has a second value, in the slot after that.
+/// The same, but n1 has a second value in the next slot.
 fn forked_twice(stage: &mut Setup<'_, MultiPaxos>) {
     forked_after(stage, &["one", "two"]);
 }
@@ -112,8 +112,8 @@ fn led(stage: &mut Setup<'_, MultiPaxos>) {
     stage.deliver(|_, _, _| true);
 }
 
-/// n1 has chosen a value, which the others have accepted and do not know to be chosen. It has crashed: its
-/// answers would show that to a candidate.
+/// n1 has chosen a value, which the others have accepted without knowing that it is chosen. n1 has crashed,
+/// because its replies would show this to a candidate.
 fn chosen_by_the_leader(stage: &mut Setup<'_, MultiPaxos>) {
     led(stage);
     stage.propose(N1, "one");
@@ -122,8 +122,7 @@ fn chosen_by_the_leader(stage: &mut Setup<'_, MultiPaxos>) {
     stage.crash(N1);
 }
 
-/// n1 leads for the second time, n3 led in between. An answer of n2 to the first round of reads is in
-/// flight.
+/// n1 leads for the second time, after n3. n2's reply to the first round of reads is in flight.
 fn led_twice(stage: &mut Setup<'_, MultiPaxos>) {
     led(stage);
     stage.read(N1);
@@ -160,7 +159,7 @@ fn elections() {
 #[test]
 fn restarts() {
     let budget = Budget { timeouts: 2, crashes: 1, slow_writes: 1, ..Budget::default() };
-    let explore = three(talkative).with_events(|_, node| node == N1).budget(budget);
+    let explore = three(all_messages).with_events(|_, node| node == N1).budget(budget);
     check("restarts", explore, &[Coverage::Chosen, Coverage::LostWrite, Coverage::CompetingWrites]);
 }
 
@@ -168,16 +167,16 @@ fn restarts() {
 fn logs_that_differ() {
     let budget = Budget { timeouts: 1, ..Budget::default() };
     let explore =
-        three(talkative).with_setup(forked).with_events(|_, node| node == N1).budget(budget);
+        three(all_messages).with_setup(forked).with_events(|_, node| node == N1).budget(budget);
     check("logs that differ", explore, &[Coverage::Chosen, Coverage::CompetingWrites]);
 }
 
-/// Accepts, perhaps twice, cover what an acceptor holds, and a slot of an older ballot lies after
-/// it: what is acknowledged and learnt ends where they end.
+/// Accepts, also duplicates, cover slots that an acceptor holds, before a slot of an older ballot: it
+/// acknowledges and learns nothing after them.
 #[test]
 fn stale_tails() {
     let budget = Budget { proposals: 1, duplicates: 1, ..Budget::default() };
-    let explore = three(talkative).with_setup(forked_twice).with_events(|_, node| node == N3);
+    let explore = three(all_messages).with_setup(forked_twice).with_events(|_, node| node == N3);
     check("stale tails", explore.budget(budget), &[Coverage::Chosen, Coverage::CompetingWrites]);
 }
 
@@ -196,9 +195,9 @@ fn laggards() {
     check("laggards", explore, &[Coverage::Chosen, Coverage::CompetingWrites]);
 }
 
-/// n1 leads twice, and may have lost what it proposed before.
+/// n1 leads twice, and may have lost its earlier proposals.
 #[test]
-fn earlier_reigns() {
+fn earlier_terms_of_a_leader() {
     let budget =
         Budget { timeouts: 1, crashes: 1, proposals: 2, slow_writes: 1, ..Budget::default() };
     let explore = three(quiet).with_setup(led).with_events(|_, node| node == N1).budget(budget);
@@ -210,10 +209,10 @@ fn earlier_reigns() {
 }
 
 #[test]
-fn trimmed_logs() {
+fn compacted_logs() {
     let budget = Budget { timeouts: 1, proposals: 1, compactions: 1, ..Budget::default() };
     let explore =
-        three(talkative).with_setup(trimmed).with_events(|_, node| node != N1).budget(budget);
+        three(all_messages).with_setup(trimmed).with_events(|_, node| node != N1).budget(budget);
     check("trimmed logs", explore, &[Coverage::Chosen]);
 }
 
@@ -229,7 +228,7 @@ fn reads_of_a_leader() {
     check("reads of a leader", explore, &[Coverage::Chosen, Coverage::Read]);
 }
 
-/// n2 finishes phase 1, and reads before its barrier is chosen.
+/// n2 completes phase 1, and reads before its barrier is chosen.
 #[test]
 fn reads_of_a_new_leader() {
     let budget = Budget { timeouts: 1, reads: 1, ..Budget::default() };
@@ -250,12 +249,12 @@ fn reads_and_answers_of_older_ballots() {
     check("reads and answers of older ballots", explore, &[Coverage::Chosen, Coverage::Read]);
 }
 
-/// n3 asks n1, which may be overtaken by n2 meanwhile.
+/// n3 sends a read request to n1, which n2 may overtake.
 #[test]
 fn reads_of_a_follower() {
     let budget = Budget { timeouts: 1, reads: 2, ..Budget::default() };
     let explore =
-        three(talkative).with_setup(led).budget(budget).with_events(|event, node| match event {
+        three(all_messages).with_setup(led).budget(budget).with_events(|event, node| match event {
             NodeEvent::Timeout => node == N2,
             _ => node == N3,
         });
@@ -293,6 +292,6 @@ fn large_reigns() {
 fn large_forks() {
     let budget = Budget { timeouts: 2, ..Budget::default() };
     let explore =
-        three(talkative).with_setup(forked).with_events(|_, node| node == N1).budget(budget);
+        three(all_messages).with_setup(forked).with_events(|_, node| node == N1).budget(budget);
     check("large forks", explore.depth_first(), &[Coverage::Chosen, Coverage::CompetingWrites]);
 }

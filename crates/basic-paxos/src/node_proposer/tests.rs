@@ -1,4 +1,4 @@
-//! Tests of when a core proposes.
+//! Tests of the conditions under which a core proposes.
 
 use super::*;
 use crate::{Arity, Chosen, Config, Learn, Learned, Many, MessageBatch, PaxosLog, Single, Timing};
@@ -44,17 +44,17 @@ fn start<K: Arity>(config: Config) -> Host<PaxosLog<K>> {
     host
 }
 
-/// n2 of three voters, with nothing on disk.
+/// Returns n2 of three voters, with an empty disk.
 fn node<K: Arity>(limits: Limits) -> Host<PaxosLog<K>> {
     start(config(limits))
 }
 
-/// n2 when slot 1 is chosen, and that time in milliseconds. n2 has proposed there if it has
-/// measured a round trip.
+/// Returns n2 when slot 1 is chosen, and that time in milliseconds. With a measured round trip, n2 was
+/// the proposer of slot 1.
 fn node_after_slot_1(limits: Limits, round_trip: Option<u64>) -> (Host<PaxosLog<Many>>, u64) {
     let Some(ms) = round_trip else {
         let mut host = node(limits);
-        step(&mut host, 0, told(S1, "x", S1));
+        step(&mut host, 0, learned(S1, "x", S1));
         return (host, 0);
     };
     let round_trip = Duration::from_millis(ms);
@@ -69,7 +69,7 @@ fn node_after_slot_1(limits: Limits, round_trip: Option<u64>) -> (Host<PaxosLog<
     (host, 2 * ms)
 }
 
-/// Steps the core, on a disk that is never late. Returns what it sends to n1.
+/// Steps the core, with a disk that writes at once. Returns its messages to n1.
 fn step<K: Arity>(
     host: &mut Host<PaxosLog<K>>,
     ms: u64,
@@ -87,7 +87,7 @@ fn step<K: Arity>(
     }
 }
 
-fn told(first: Slot, text: &str, through: Slot) -> Input<PaxosLog<Many>> {
+fn learned(first: Slot, text: &str, through: Slot) -> Input<PaxosLog<Many>> {
     input(N1, Message::Learned(Learned { first, values: value(text), through }))
 }
 
@@ -126,7 +126,7 @@ fn proposer_that_still_sends_gets_the_time_of_what_it_may_have_in_flight() {
 
 #[test]
 fn only_the_blocking_slot_is_finished_before_the_catch_up_timeout() {
-    // Slots that n1 says are chosen; slots that n3 prepares at 0 ms, and n1 at 50 ms; the slot
+    // Slots that n1 states as chosen; slots that n3 prepares at 0 ms, and n1 at 50 ms; the slot
     // that n2 then finishes with any message at 100 ms.
     let cases: [(u64, &[u64], &[u64], _); 4] = [
         (0, &[1, 2], &[], Some(1)),
@@ -151,14 +151,14 @@ fn only_the_blocking_slot_is_finished_before_the_catch_up_timeout() {
     }
 }
 
-/// Slot 6 is chosen, and its promise is old by the time that the slots before it are on their way here.
+/// Slot 6 is chosen, and its promise is old when the values of the slots before it are in flight.
 #[test]
 fn repeated_flush_opens_no_slot_after_one_that_is_chosen_ahead() {
     let mut host = node::<Many>(Limits::default());
     for slot in 6..=9 {
         step(&mut host, 0, input(N3, prepare(Slot(slot), b(1, N3))));
     }
-    step(&mut host, 0, told(Slot(6), "x", Slot(5)));
+    step(&mut host, 0, learned(Slot(6), "x", Slot(5)));
     let any_message = || input(N1, Message::Learn(Learn { from: S1 }));
     let next = prepare(Slot(7), b(2, ME));
     assert_eq!(step(&mut host, 100, any_message()), [next], "one slot before a measurement");
@@ -180,27 +180,27 @@ fn slots_left_open_are_finished_together_despite_a_small_window() {
 
 #[test]
 fn slots_that_others_know_to_be_chosen_are_left_to_catch_up() {
-    // Slot 1 is chosen at 0 ms. Through which slot n1 says so; when n2 has occasion to send a
-    // Prepare for slot 2, in milliseconds; whether it does.
+    // Slot 1 is chosen at 0 ms. Slot through which n1 states all as chosen; time in milliseconds when n2
+    // could send a Prepare for slot 2; whether n2 sends it.
     let cases = [(1, 100, true), (5, 100, false), (5, 499, false), (5, 500, true)];
     for (through, ms, expected) in cases {
         let name = format!("through {through}, at {ms} ms");
         let learnt = || node_after_slot_1(Limits::default(), None).0;
 
         let mut begins = learnt();
-        step(&mut begins, 0, told(S1, "x", Slot(through)));
+        step(&mut begins, 0, learned(S1, "x", Slot(through)));
         let sent = step(&mut begins, ms, propose("mine"));
         assert_eq!(sent.contains(&prepare(S2, b(1, ME))), expected, "{name}: begins");
 
         let mut repeats = learnt();
         step(&mut repeats, 0, propose("mine"));
-        step(&mut repeats, 0, told(S1, "x", Slot(through)));
+        step(&mut repeats, 0, learned(S1, "x", Slot(through)));
         let sent = step(&mut repeats, ms, Input::Timeout(Timer::Slot(S2)));
         assert_eq!(sent.contains(&prepare(S2, b(1, ME))), expected, "{name}: repeats");
 
         let mut finishes = learnt();
         step(&mut finishes, 0, input(N3, prepare(S2, b(1, N3))));
-        step(&mut finishes, 0, told(S1, "x", Slot(through)));
+        step(&mut finishes, 0, learned(S1, "x", Slot(through)));
         for occasion in
             [input(N1, Message::Learn(Learn { from: S2 })), Input::Timeout(Timer::CatchUp)]
         {
@@ -213,13 +213,13 @@ fn slots_that_others_know_to_be_chosen_are_left_to_catch_up() {
 #[test]
 fn command_that_waited_for_catch_up_takes_the_slot_after_it() {
     let mut host = node::<Many>(Limits::default());
-    step(&mut host, 0, told(S1, "x", S2));
+    step(&mut host, 0, learned(S1, "x", S2));
     assert_eq!(step(&mut host, 1, propose("mine")), []);
-    assert_eq!(step(&mut host, 2, told(S2, "y", S2)), [prepare(Slot(3), b(1, ME))]);
+    assert_eq!(step(&mut host, 2, learned(S2, "y", S2)), [prepare(Slot(3), b(1, ME))]);
 }
 
-/// n2 proposes, and n1 promises after 18 ms; meanwhile n2 receives a rival's Prepare. Returns
-/// what n2 then sends to n1.
+/// Makes n2 propose and n1 promise after 18 ms; meanwhile n2 receives a rival's Prepare. Returns n2's
+/// messages to n1 after the promise.
 fn promised<K: Arity>(
     rival: Option<Ballot>,
     found: Option<&str>,
@@ -253,7 +253,7 @@ fn proposer_that_is_outbid_at_its_own_node_sends_no_value() {
         let (_, sent) = promised::<Many>(rival, found);
         assert_eq!(sent, [expected], "rival {rival:?}, {found:?}");
     }
-    // A decree has no other slot: the proposer stands back, and its next ballot is higher.
+    // A decree has no other slot: the proposer backs off, and its next ballot is higher.
     let (mut host, sent) = promised::<Single>(higher, None);
     assert_eq!((sent, host.core().proposals.open[&S1].stage), (vec![], Stage::BackingOff));
     let again = step(&mut host, 40, Input::Timeout(Timer::Slot(S1)));

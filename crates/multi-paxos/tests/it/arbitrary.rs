@@ -37,7 +37,7 @@ fn entries() -> impl Strategy<Value = Run<Ballot>> {
     })
 }
 
-/// Digests of histories without commands, of ones that a snapshot hides, or of the first command.
+/// Digests of histories without commands, of histories replaced by a snapshot, or of the first command.
 fn digest() -> impl Strategy<Value = HistoryDigest> {
     let mut log = RunLog::<Ballot>::default();
     let values = Values::command_only(&[0; 3]);
@@ -170,7 +170,7 @@ proptest! {
         for (index, (pause, input)) in inputs.into_iter().enumerate() {
             now = now + Duration::from_millis(pause);
             let (before, commit) = (node.disk.hard_state, node.status().commit);
-            // Every message is checked against the disk as it leaves.
+            // Every sent message is checked against the disk.
             node.step(now, input);
             prop_assert!(node.disk.hard_state.may_follow(&before));
             prop_assert!(node.status().commit >= commit);

@@ -26,11 +26,11 @@ fn empty(from: u64) -> Report {
     Report::empty(Slot(from))
 }
 
-fn is_nack(answers: &[(NodeId, Message)]) -> bool {
-    matches!(answers, [(_, Message::Nack(_))])
+fn is_nack(replies: &[(NodeId, Message)]) -> bool {
+    matches!(replies, [(_, Message::Nack(_))])
 }
 
-/// The node campaigns under 1.1. Returns what it sends once its peers have answered.
+/// Makes the node campaign under 1.1. Returns the messages that it sends after its peers' replies.
 fn campaign(node: &mut Node, nodes: u64) -> Vec<(NodeId, Message)> {
     node.step(Instant::ZERO, Input::Timeout(Timer::Election));
     let answers = (2..=nodes).flat_map(|peer| {
@@ -48,7 +48,7 @@ fn campaign(node: &mut Node, nodes: u64) -> Vec<(NodeId, Message)> {
     answers.collect()
 }
 
-/// A node that campaigns under 1.1 and has received no promise yet.
+/// Returns a node that campaigns under 1.1 and has received no promise yet.
 fn candidate(nodes: u64) -> Node {
     let mut node = new_node(1, nodes);
     campaign(&mut node, nodes);
@@ -62,7 +62,10 @@ fn paxos_p01_every_claim_waits_for_the_disk() {
     node.is_disk_hung = true;
     assert_eq!(node.receive(Instant::ZERO, N2, prepare(2, 2, 1)), []);
     assert_eq!(node.receive(Instant::ZERO, N2, accept(2, 2, 1, "x", 0)), []);
-    assert!(is_nack(&node.receive(Instant::ZERO, N3, prepare(1, 3, 1))), "it claims nothing");
+    assert!(
+        is_nack(&node.receive(Instant::ZERO, N3, prepare(1, 3, 1))),
+        "the lost vote is no claim"
+    );
     let answers = written(&mut node);
     assert_eq!(answers.len(), 2);
     for (to, message) in answers {
@@ -78,7 +81,7 @@ fn paxos_p01_every_claim_waits_for_the_disk() {
     assert!(!prepared.holds(NodeId(1), NodeId(2), &Saved::default()));
 }
 
-/// Returns what a node sends once its disk, which hung, has written.
+/// Returns the messages that a node sends after its hung disk has written.
 fn written(node: &mut Node) -> Vec<(NodeId, Message)> {
     node.outputs.sent.clear();
     node.is_disk_hung = false;
@@ -87,7 +90,7 @@ fn written(node: &mut Node) -> Vec<(NodeId, Message)> {
 }
 
 #[test]
-fn paxos_p02_an_accept_raises_the_promise() {
+fn paxos_p02_accept_raises_the_promise() {
     let mut node = new_node(1, 3);
     node.receive(Instant::ZERO, N3, accept(2, 3, 1, "x", 0));
     assert_eq!(node.promised(), ballot(2, 3));
@@ -97,7 +100,7 @@ fn paxos_p02_an_accept_raises_the_promise() {
 }
 
 #[test]
-fn paxos_p03_a_promise_of_another_ballot_does_not_count() {
+fn paxos_p03_promise_of_another_ballot_does_not_count() {
     let mut node = candidate(3);
     node.receive(
         Instant::ZERO,
@@ -114,7 +117,7 @@ fn paxos_p03_a_promise_of_another_ballot_does_not_count() {
 }
 
 #[test]
-fn paxos_p04_an_accept_above_the_promise_is_taken() {
+fn paxos_p04_accept_above_the_promise_is_accepted() {
     let mut node = new_node(1, 3);
     node.receive(Instant::ZERO, N2, prepare(1, 2, 1));
     let answers = node.receive(Instant::ZERO, N3, accept(5, 3, 1, "x", 0));
@@ -125,13 +128,17 @@ fn paxos_p04_an_accept_above_the_promise_is_taken() {
 fn paxos_p05_no_ballot_is_used_again_after_a_restart() {
     let mut node = candidate(3);
     node.restart(Instant::ZERO);
-    assert_eq!(node.status().role, Role::Follower, "nor does it go on under the old one");
+    assert_eq!(
+        node.status().role,
+        Role::Follower,
+        "a restarted node does not resume its old ballot"
+    );
     node.receive(
         Instant::ZERO,
         N2,
         Message::Promise(Promise { ballot: ballot(1, 1), report: empty(1) }),
     );
-    assert_eq!(node.status().last, Slot::ZERO, "an answer to the last life");
+    assert_eq!(node.status().last, Slot::ZERO, "a promise from before the restart");
     let mut cluster = Cluster::new(3);
     cluster.nodes.insert(N1, node);
     cluster.elect(N1);
@@ -145,15 +152,15 @@ fn paxos_p06_one_ballot_never_proposes_two_values() {
     let writes = node.writes.len();
     assert!(
         node.receive(Instant::ZERO, N2, accept(1, 2, 1, "y", 0)).is_empty(),
-        "it is not accepted"
+        "the second value is not accepted"
     );
     assert_eq!(node.writes.len(), writes);
     node.receive(Instant::ZERO, N2, accept(1, 2, 1, "x", 0));
-    assert_eq!(node.writes.len(), writes, "the same again is answered and not written again");
+    assert_eq!(node.writes.len(), writes, "a retransmission is acknowledged and not written again");
 }
 
 #[test]
-fn paxos_p07_the_highest_ballot_wins_not_the_largest_value_nor_the_first() {
+fn paxos_p07_highest_ballot_wins_not_the_largest_value_nor_the_first() {
     for order in [[0, 1], [1, 0]] {
         let own = synod_multi_paxos::consensus::RunLog::default();
         let mut it = Candidate::new(Instant::ZERO, ballot(9, 1), Slot(1), &own);
@@ -173,7 +180,7 @@ fn paxos_p07_the_highest_ballot_wins_not_the_largest_value_nor_the_first() {
 }
 
 #[test]
-fn paxos_p08_an_answer_that_comes_twice_counts_once() {
+fn paxos_p08_duplicate_reply_counts_once() {
     let mut node = candidate(5);
     for _ in 0..3 {
         node.receive(
@@ -203,7 +210,7 @@ fn paxos_p08_an_answer_that_comes_twice_counts_once() {
 }
 
 #[test]
-fn paxos_p09_answers_of_different_ballots_are_never_added_up() {
+fn paxos_p09_replies_of_different_ballots_are_never_added_up() {
     let mut node = candidate(5);
     for peer in [2, 3] {
         node.receive(
@@ -249,9 +256,9 @@ fn paxos_p10_learning_never_lowers_the_promise() {
 fn paxos_p13_later_slot_is_no_evidence_for_an_earlier_one() {
     let mut node = new_node(1, 5);
     node.receive(Instant::ZERO, N2, accept(1, 2, 1, "lost", 0));
-    // 2.3 chose another value at slot 1, which this node missed, and continues.
+    // The leader of 2.3 has chosen another value in slot 1, which this node missed, and continues.
     let answers = node.receive(Instant::ZERO, N3, accept(2, 3, 2, "b", 1));
-    assert_eq!(node.status().commit, Slot::ZERO, "slot 1 holds what 1.2 left there");
+    assert_eq!(node.status().commit, Slot::ZERO, "slot 1 holds a value of 1.2");
     assert_eq!(node.commands().len(), 0);
     let accepted = Message::Accepted(Accepted {
         ballot: ballot(2, 3),
@@ -264,7 +271,7 @@ fn paxos_p13_later_slot_is_no_evidence_for_an_earlier_one() {
     assert_eq!(node.commands(), ["a"]);
 }
 
-fn trimmed() -> Node {
+fn compacted() -> Node {
     let mut node = new_node(2, 3);
     node.receive(Instant::ZERO, N3, accept(1, 3, 1, "a", 0));
     node.receive(
@@ -279,12 +286,12 @@ fn trimmed() -> Node {
 }
 
 #[test]
-fn paxos_p14_trimmed_slots_are_never_reported_as_empty() {
-    let mut acceptor = trimmed();
+fn paxos_p14_compacted_slots_are_never_reported_as_empty() {
+    let mut acceptor = compacted();
     // Long after the last message of the leader.
     let later = Instant(10_000_000_000);
-    let asked = prepare(2, 1, 1);
-    acceptor.step(later, Input::Message { from: NodeId(1), message: asked });
+    let request = prepare(2, 1, 1);
+    acceptor.step(later, Input::Message { from: NodeId(1), message: request });
     let Some((_, Message::Promise(Promise { report, .. }))) = acceptor.outputs.sent.pop() else {
         panic!("a promise was due");
     };
@@ -293,7 +300,7 @@ fn paxos_p14_trimmed_slots_are_never_reported_as_empty() {
     let quorum = Quorum::flexible(&members(3), 1, 3).unwrap();
     let mut candidate = Candidate::new(later, ballot(2, 1), Slot(1), &own);
     assert_eq!(candidate.on_report(NodeId(2), &report, Slot::ZERO), ReportProgress::Done);
-    assert!(!candidate.is_complete(&quorum, Slot::ZERO), "nothing may be proposed for slot 1");
+    assert!(!candidate.is_complete(&quorum, Slot::ZERO), "slot 1 is chosen and not learnt yet");
     assert!(candidate.is_complete(&quorum, Slot(1)), "once it is learnt");
     acceptor.receive(
         Instant::ZERO,
@@ -316,7 +323,7 @@ fn paxos_p14_slots_chosen_between_two_parts_are_learnt_before_the_report_counts(
     assert_eq!(candidate.on_report(NodeId(2), &rest, Slot(2)), ReportProgress::Done);
     assert!(!candidate.is_complete(&quorum, Slot(4)));
     assert!(candidate.is_complete(&quorum, Slot(5)));
-    // The acceptor may have crashed and lost that: the request starts again from the first slot.
+    // The acceptor may have crashed and lost that, so the request starts again from the first slot.
     assert_eq!(candidate.next_request(NodeId(2), Slot(2)).map(|(from, _)| from), Some(Slot(3)));
     let runs = vec![run(4, ballot(1, 3), &["d", "e"])];
     let forgot = Report { runs, through: Slot(5), ..empty(3) };
@@ -328,7 +335,7 @@ fn paxos_p14_slots_chosen_between_two_parts_are_learnt_before_the_report_counts(
 }
 
 #[test]
-fn paxos_p14_snapshot_keeps_what_was_accepted_after_it() {
+fn paxos_p14_snapshot_keeps_values_accepted_after_it() {
     let mut node = new_node(2, 3);
     node.receive(Instant::ZERO, N3, accept(1, 3, 1, "a", 0));
     node.receive(Instant::ZERO, N3, accept(1, 3, 4, "d", 0));
@@ -357,7 +364,7 @@ fn paxos_p15_holes_are_filled_by_the_next_leader() {
     let mut cluster = Cluster::new(3);
     cluster.node(N2).receive(Instant::ZERO, N1, accept(1, 1, 1, "a", 0));
     cluster.node(N2).receive(Instant::ZERO, N1, accept(1, 1, 3, "c", 0));
-    // A quorum without n2 need not find them: they were not chosen.
+    // A quorum without n2 need not find them, because they were not chosen.
     cluster.links(&[(N1, N2)]);
     cluster.leader_of(&[N1, N2], 8 * TIMEOUT);
     cluster.links(&[(N1, N2), (N1, N3), (N2, N3)]);
@@ -411,7 +418,7 @@ fn paxos_p16_values_chosen_by_an_earlier_leader_are_requested_again() {
 }
 
 #[test]
-fn paxos_p17_a_chain_does_not_outbid_itself() {
+fn paxos_p17_chained_nodes_do_not_outbid_each_other() {
     for leader in [N1, N2, N3] {
         let mut cluster = Cluster::new(3);
         cluster.elect(leader);
@@ -439,25 +446,25 @@ fn paxos_p18_compaction_waits_for_no_other_node() {
         for id in [N1, N2] {
             let (now, through) = (cluster.now, cluster.node(id).status().commit);
             cluster.node(id).step(now, Input::Compact { through });
-            assert_eq!(cluster.node(id).status().base, through, "n3 is down, and {id} trims");
+            assert_eq!(cluster.node(id).status().base, through, "n3 is down, and {id} compacts");
         }
     }
     assert_eq!(cluster.node(N1).disk.log.byte_len(), 0);
     assert_eq!(cluster.node(N1).commands(), expected);
-    // It comes back, needs a snapshot, gets one, and goes on with the others.
+    // n3 restarts, installs a snapshot, and continues with the others.
     cluster.links(&[(N1, N2), (N1, N3), (N2, N3)]);
     cluster.run_for(4 * TIMEOUT);
     assert!(cluster.node(N1).outputs.snapshots.contains(&NodeId(3)));
     let trimmed = cluster.node(N2).status().base;
     let base = cluster.node(N2).host.core().base_at(trimmed);
-    let (now, base) = (cluster.now, base.expect("what was trimmed through"));
+    let (now, base) = (cluster.now, base.expect("the base"));
     cluster.node(N3).step(now, Input::Installed { base });
     let leader = cluster.leader_of(&[N1, N2, N3], 4 * TIMEOUT);
     cluster.write(leader, 98, "after");
     cluster.run_for(TIMEOUT);
     assert_eq!(cluster.node(N3).commands(), ["after"]);
     assert_eq!(cluster.node(N3).status().commit, cluster.node(N1).status().commit);
-    // Its acceptances count, although it never held what was trimmed: with it there is a quorum.
+    // Its votes count, although it never held the compacted slots: with it there is a quorum.
     assert_eq!(leader, N1);
     cluster.links(&[(N1, N3)]);
     cluster.write(N1, 99, "without n2");
@@ -469,7 +476,7 @@ fn paxos_p18_compaction_waits_for_no_other_node() {
 #[test]
 fn paxos_p20_dueling_proposers_end_with_one_leader() {
     use std::time::Duration;
-    // All nodes at once, with the default range of election timeouts, and with next to none.
+    // All nodes at once, with the default range of election timeouts, and with a very narrow one.
     for (nodes, spread) in (2..=9).flat_map(|nodes| [(nodes, 150_000), (nodes, 1)]) {
         let config = |id| {
             let ms = Duration::from_millis;
@@ -490,9 +497,9 @@ fn paxos_p20_dueling_proposers_end_with_one_leader() {
         let leader = cluster.leader_of(&all, 4 * TIMEOUT);
         cluster.run_for(TIMEOUT);
         let ballot = cluster.node(leader).promised();
-        assert!(ballot.round <= 3, "{case}: {ballot} was needed");
+        assert!(ballot.round <= 3, "{case}: {ballot} leads");
         for ticket in 0..10 {
-            // All time out together, again and again: the leader keeps leading.
+            // All nodes time out together, repeatedly: the leader keeps leading.
             all_at_once(&mut cluster);
             cluster.run_for(TIMEOUT / 10);
             cluster.write(leader, ticket, "x");

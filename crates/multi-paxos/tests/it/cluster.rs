@@ -36,12 +36,12 @@ fn checks() -> CoreChecks<MultiPaxos> {
     CoreChecks { invariants, size: value_bytes }
 }
 
-/// A new node of so many, started, without a cluster.
+/// Returns a new, started node without a cluster.
 pub fn new_node(id: u64, nodes: u64) -> Node {
     start_node(Config::new(NodeId(id), members(nodes)).unwrap(), Saved::default())
 }
 
-/// A node without a cluster, started on this disk.
+/// Returns a node without a cluster, started on this disk.
 pub fn start_node(config: Config, disk: Saved<MultiPaxos>) -> Node {
     let mut node = Node::recover(config.id(), config, disk, checks());
     node.step(Instant::ZERO, Input::Start);
@@ -59,7 +59,7 @@ impl Promised for Node {
     }
 }
 
-/// Size of the values in a message.
+/// Returns the size of the values in a message.
 pub fn value_bytes(message: &Message) -> usize {
     match message {
         Message::Accept(Accept { run, .. }) | Message::Learned(Learned { run, .. }) => {
@@ -72,15 +72,15 @@ pub fn value_bytes(message: &Message) -> usize {
     }
 }
 
-/// Bytes of a lane that may wait for a link, as in the transport.
+/// Maximum of a lane's bytes that wait for a link, as in the transport.
 const LANE_BYTES: usize = 16 << 20;
 
-/// Lane of values of the links, first in, first out; other lanes overtake it.
+/// Value lanes of the links, first in, first out. Other lanes overtake them.
 #[derive(Default)]
 pub struct Lanes {
     /// Bytes per millisecond; 0 for no limit.
     pub rate: usize,
-    /// Time at which each link has sent what was queued.
+    /// Time at which each link has sent its queue.
     free: BTreeMap<(NodeId, NodeId), Instant>,
     /// Bytes of values sent, and frames dropped because the lane was full.
     pub sent: usize,
@@ -113,7 +113,7 @@ impl Lanes {
     }
 }
 
-/// Nodes, and messages that arrive a millisecond after they were sent.
+/// Cluster in which messages arrive a millisecond after they were sent.
 pub struct Cluster {
     shared: TestCluster<MultiPaxos>,
     /// Messages that are lost on every link.
@@ -149,7 +149,7 @@ impl Cluster {
         Self { shared, lose: |_| false, lanes: Lanes::default() }
     }
 
-    /// Leaves only these links, both ways.
+    /// Cuts all links except these, which work both ways.
     pub fn links(&mut self, links: &[(NodeId, NodeId)]) {
         let ids = self.ids();
         self.cut = ids.iter().flat_map(|a| ids.iter().map(move |b| (*a, *b))).collect();
@@ -159,7 +159,7 @@ impl Cluster {
         }
     }
 
-    /// Lets time pass.
+    /// Advances the time.
     pub fn run_for(&mut self, time: Duration) {
         let Self { shared, lose, lanes } = self;
         shared.run_for(time, |now, flight| {
@@ -170,7 +170,7 @@ impl Cluster {
         });
     }
 
-    /// Waits for a leader among `these`.
+    /// Advances the time until one of `these` leads.
     pub fn leader_of(&mut self, these: &[NodeId], within: Duration) -> NodeId {
         let end = self.now + within;
         while self.now < end {
@@ -183,7 +183,7 @@ impl Cluster {
         panic!("no leader among {these:?} within {within:?}");
     }
 
-    /// Makes `wanted` the leader of a whole cluster: it alone times out.
+    /// Makes `wanted` the leader of a complete cluster: only it times out.
     pub fn elect(&mut self, wanted: NodeId) {
         let now = self.now;
         self.node(wanted).step(now, Input::Timeout(Timer::Election));
@@ -197,7 +197,7 @@ impl Cluster {
         self.run_for(Duration::from_millis(20));
     }
 
-    /// Asserts that all nodes have chosen the same, without gaps.
+    /// Asserts that all nodes have chosen the same values, without gaps.
     pub fn assert_equal(&self, commands: &[&str]) {
         for node in self.nodes.values() {
             assert_eq!(node.commands(), commands, "{:?}", node.id());

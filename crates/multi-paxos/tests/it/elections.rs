@@ -13,7 +13,7 @@ use synod_multi_paxos::{
 
 #[test]
 fn partial_partition_quorum_loss() {
-    // n3 leads; then n1 alone reaches all others: n3 lost its quorum, n1 alone has one.
+    // n3 leads. Then only n1 reaches all others: n3 has lost its quorum, and only n1 has one.
     let mut cluster = Cluster::new(5);
     cluster.elect(N3);
     cluster.write(N3, 1, "before");
@@ -27,8 +27,8 @@ fn partial_partition_quorum_loss() {
 
 #[test]
 fn partial_partition_constrained_election() {
-    // As before, but n1 missed the last write, and the old leader is cut off: only n1 can lead,
-    // with a log that lags. If only the best log could lead, no node could.
+    // As before, but n1 missed the last write, and the old leader is partitioned: only n1 can lead, with a
+    // log that lags. If only the best log could lead, no node could.
     let mut cluster = Cluster::new(5);
     cluster.elect(N3);
     cluster.links(&[(N3, N2), (N3, N4), (N3, N5), (N2, N4), (N2, N5), (N4, N5)]);
@@ -44,8 +44,8 @@ fn partial_partition_constrained_election() {
 
 #[test]
 fn partial_partition_chain() {
-    // n1 - n2 - n3: n3 has no contact to the leader n1, and learns that n2 has. No leader is deposed,
-    // again and again, by a node that reaches fewer; and n3 learns what is chosen from n2.
+    // n1 - n2 - n3: n3 has no contact with the leader n1, but sees from n2's view that n2 has. No node that
+    // reaches fewer others deposes the leader repeatedly, and n3 learns chosen values from n2.
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
     let before = cluster.node(N2).promised();
@@ -62,8 +62,8 @@ fn partial_partition_chain() {
 
 #[test]
 fn partial_partition_chain_whose_end_led() {
-    // The same with a leader that loses all peers but n2, still a quorum; then n1 loses n2, too, and n2
-    // and n3 continue.
+    // The same with a leader that loses all peers except n2, which is still a quorum. Then n1 loses n2,
+    // too, and n2 and n3 continue.
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
     cluster.links(&[(N2, N3)]);
@@ -74,7 +74,7 @@ fn partial_partition_chain_whose_end_led() {
     assert_eq!(cluster.leaders(), [leader]);
 }
 
-/// Election timeouts are drawn, or nodes that lose a leader together would campaign together.
+/// Election timeouts are random: otherwise nodes that lose a leader together would campaign together.
 #[test]
 fn election_timeout_is_drawn_each_time() {
     let config = Config::new(NodeId(1), members(3)).unwrap();
@@ -88,7 +88,7 @@ fn election_timeout_is_drawn_each_time() {
 }
 
 #[test]
-fn a_node_without_a_quorum_never_campaigns() {
+fn node_without_a_quorum_never_campaigns() {
     let mut cluster = Cluster::new(5);
     cluster.links(&[(N1, N2), (N3, N4)]);
     cluster.run_for(20 * TIMEOUT);
@@ -112,7 +112,7 @@ fn leader_without_a_quorum_steps_down() {
 }
 
 #[test]
-fn a_follower_that_comes_back_does_not_depose_the_leader() {
+fn returning_follower_does_not_depose_the_leader() {
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
     cluster.links(&[(N1, N2)]);
@@ -137,13 +137,13 @@ fn higher_priority_leads_among_equals() {
 }
 
 #[test]
-fn a_priority_does_not_keep_the_only_possible_leader_from_leading() {
+fn only_possible_leader_leads_despite_a_lower_priority() {
     let config = |id| {
         let config = Config::new(NodeId(id), members(3)).unwrap();
         config.with_priority(if id == 3 { 9 } else { 0 })
     };
     let mut cluster = Cluster::of((1..=3).map(config));
-    // n3 answers n1 and n2 and never receives an answer itself.
+    // n3 replies to n1 and n2 and never receives a reply itself.
     cluster.lose = |_| false;
     cluster.cut.extend([(N1, N3), (N2, N3)]);
     cluster.leader_of(&[N1, N2], 4 * TIMEOUT);
@@ -162,7 +162,7 @@ fn two_candidates_at_once_end_with_one_leader() {
 }
 
 #[test]
-fn flexible_quorums_go_on_with_two_of_five_and_need_four_for_a_new_leader() {
+fn flexible_quorums_commit_with_two_of_five_and_elect_with_four() {
     let config = |id| Config::new(NodeId(id), members(5)).unwrap().with_quorums(4, 2).unwrap();
     let mut cluster = Cluster::of((1..=5).map(config));
     cluster.elect(N1);
@@ -177,7 +177,7 @@ fn flexible_quorums_go_on_with_two_of_five_and_need_four_for_a_new_leader() {
     assert_eq!(cluster.node(leader).commands(), ["on two disks"], "four of five meet any two");
 }
 
-/// View of a node that follows no leader.
+/// Returns the view of a node without a leader.
 fn idle(ballot: Ballot, commit: Slot) -> View {
     let (leader, state, digest) = (None, ElectionState::Following, HistoryDigest::UNKNOWN);
     View {
@@ -192,7 +192,7 @@ fn idle(ballot: Ballot, commit: Slot) -> View {
     }
 }
 
-/// The round of the heartbeats that a node sent last.
+/// Returns the round of a node's last heartbeats.
 fn last_round(node: &Node) -> u64 {
     let rounds = node.outputs.sent.iter().filter_map(|(_, message)| match message {
         Message::Heartbeat(Heartbeat { round, .. }) => Some(*round),
@@ -218,9 +218,9 @@ fn lagging_node_ends_its_pre_campaign() {
 }
 
 /// Found by a search: a node that lacked most of the log led, and served no client until it had pulled
-/// all of it.
+/// all of the log.
 #[test]
-fn node_that_holds_the_chosen_values_goes_first() {
+fn node_with_the_chosen_values_campaigns_first() {
     for (held, expected) in [(4, 2), (5, 1), (9, 1)] {
         let values = vec!["x"; held as usize];
         let config = Config::new(NodeId(1), members(3)).unwrap();
@@ -242,10 +242,10 @@ fn node_that_holds_the_chosen_values_goes_first() {
     }
 }
 
-/// Found by a search: an acceptor that had learnt more slots from others than the new leader had
-/// proposed by then named these as well, and the leader ignored its answers for good.
+/// Found by a search: an acceptor had learnt more slots from others than the new leader had proposed, and
+/// acknowledged these as well. The leader ignored its replies from then on.
 #[test]
-fn an_acceptor_that_knows_more_than_was_proposed_is_counted() {
+fn acceptor_ahead_of_the_proposals_is_counted() {
     let (mut node, now) = (new_node(1, 3), Instant(1));
     node.step(now, Input::Timeout(Timer::Election));
     let view = idle(Ballot::ZERO, Slot::ZERO);

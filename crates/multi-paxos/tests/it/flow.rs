@@ -7,7 +7,7 @@ use synod_multi_paxos::types::{NodeId, Slot};
 const COMMAND: usize = 20_000;
 const MS: Duration = Duration::from_millis(1);
 
-/// Proposes a command every 5 ms, 4 MB/s, for this long. Returns their number.
+/// Proposes a command every 5 ms (4 MB/s) for this time. Returns their number.
 fn load(cluster: &mut Cluster, time: Duration) -> usize {
     let command = "x".repeat(COMMAND);
     let count = time.as_millis() / 5;
@@ -20,7 +20,7 @@ fn load(cluster: &mut Cluster, time: Duration) -> usize {
     count as usize
 }
 
-/// Commands that are offered and not chosen on `id`.
+/// Returns the number of proposed commands that `id` has not chosen.
 fn backlog(cluster: &mut Cluster, id: NodeId) -> u64 {
     cluster.node(N1).status().last.0 - cluster.node(id).status().commit.0
 }
@@ -34,7 +34,7 @@ fn assert_sent_once(cluster: &Cluster, offered: usize) {
 }
 
 #[test]
-fn a_burst_beyond_the_links_is_sent_once_and_over_in_five_seconds() {
+fn burst_beyond_the_link_rate_is_sent_once_and_drains_in_five_seconds() {
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
     // 200 Mbit/s.
@@ -74,7 +74,7 @@ fn returning_follower_under_load_is_sent_each_slot_once() {
     assert_sent_once(&cluster, offered);
 }
 
-/// The same, but another node leads when it returns: what the first leader had chosen is pulled.
+/// The same, but another node leads when it returns: values that the first leader had chosen are pulled.
 #[test]
 fn values_chosen_by_an_earlier_leader_are_pulled_once_under_load() {
     let mut cluster = Cluster::new(3);

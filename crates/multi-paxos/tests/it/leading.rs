@@ -10,7 +10,7 @@ use synod_multi_paxos::{
 
 const WHOLE: [(NodeId, NodeId); 3] = [(N1, N2), (N1, N3), (N2, N3)];
 
-/// Three nodes with a small window, and n1 leads.
+/// Returns three nodes with a small window, led by n1.
 fn cluster(window_slots: usize, window_bytes: usize) -> Cluster {
     let limits = Limits { window_slots, window_bytes, command_bytes: 50, ..Limits::default() };
     let config = |id| Config::new(NodeId(id), members(3)).unwrap().with_limits(limits.clone());
@@ -19,8 +19,8 @@ fn cluster(window_slots: usize, window_bytes: usize) -> Cluster {
     cluster
 }
 
-/// Proposes commands at `node` until one is refused as Busy. Returns the number of those that were taken;
-/// with `flush`, each is sent before the next one comes.
+/// Proposes commands at `node` until one is refused as Busy. Returns the number of accepted ones. With
+/// `flush`, each is sent before the next is proposed.
 fn fill(cluster: &mut Cluster, node: NodeId, command: &[u8], flush: bool) -> usize {
     let now = cluster.now;
     for count in 0..10_000 {
@@ -73,7 +73,7 @@ fn full_window_of_bytes_is_busy_until_its_proposals_are_chosen() {
 }
 
 #[test]
-fn half_chosen_window_takes_half_as_much() {
+fn half_chosen_window_accepts_half_as_many_commands() {
     let mut cluster = cluster(1000, 100);
     for _ in 0..3 {
         cluster.write(N1, 1, "of nine b");
@@ -89,7 +89,7 @@ fn half_chosen_window_takes_half_as_much() {
     });
     let now = cluster.now;
     cluster.node(N1).receive(now, N2, accepted);
-    // A compacted log keeps what comes after its base.
+    // A compacted log keeps the slots after its base.
     let through = cluster.node(N1).status().commit;
     cluster.node(N1).step(now, Input::Compact { through });
     assert_eq!(cluster.node(N1).status().base, Slot(last.0 - 5));
@@ -97,12 +97,11 @@ fn half_chosen_window_takes_half_as_much() {
 }
 
 #[test]
-fn the_window_does_not_leak_over_changes_of_leaders() {
+fn window_does_not_leak_over_leader_changes() {
     let mut cluster = cluster(1000, 100);
     for round in 0..12 {
         let leader = cluster.leaders()[0];
-        // It reaches no node: what it proposes now the next leader does not find; or finds, and
-        // proposes again.
+        // It reaches no node: the next leader does not find its proposals, or proposes them again.
         cluster.links(&[]);
         assert_eq!(fill(&mut cluster, leader, b"of nine b", true), 10, "round {round}");
         let others: Vec<_> = cluster.ids().into_iter().filter(|id| *id != leader).collect();
@@ -121,8 +120,8 @@ fn the_window_does_not_leak_over_changes_of_leaders() {
     }
 }
 
-/// n1 leads, has one command in its log, and was offered another since its last flush.
-fn offered() -> Cluster {
+/// Returns a cluster in which n1 leads, has one command in its log, and another one pending for the flush.
+fn with_pending_command() -> Cluster {
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
     cluster.links(&[]);
@@ -137,7 +136,7 @@ fn offered() -> Cluster {
 }
 
 #[test]
-fn rejected_leader_names_its_rival_and_keeps_what_it_accepted() {
+fn rejected_leader_names_its_rival_and_keeps_its_accepted_values() {
     let newly_chosen = [
         Message::Nack(Nack { ballot: ballot(1, 1), promised: ballot(2, 3) }),
         Message::Accept(Accept {
@@ -149,7 +148,7 @@ fn rejected_leader_names_its_rival_and_keeps_what_it_accepted() {
         Message::Heartbeat(Heartbeat { round: 1, view: leads() }),
     ];
     for message in newly_chosen {
-        let mut cluster = offered();
+        let mut cluster = with_pending_command();
         let (now, case) = (cluster.now, format!("{message:?}"));
         let node = cluster.node(N1);
         node.step_without_round(now, Input::Message { from: NodeId(3), message });
@@ -163,7 +162,7 @@ fn rejected_leader_names_its_rival_and_keeps_what_it_accepted() {
     }
 }
 
-/// View of n3 when it leads under 2.3.
+/// Returns the view of n3 as leader under 2.3.
 fn leads() -> View {
     View {
         ballot: ballot(2, 3),
@@ -179,7 +178,7 @@ fn leads() -> View {
 
 #[test]
 fn accepted_values_of_a_rejected_leader_are_reported_to_the_next_one() {
-    let mut cluster = offered();
+    let mut cluster = with_pending_command();
     let now = cluster.now;
     let node: &mut Node = cluster.node(N1);
     let kept = node.disk.log.clone();
@@ -197,8 +196,8 @@ fn accepted_values_of_a_rejected_leader_are_reported_to_the_next_one() {
 }
 
 #[test]
-fn follower_names_its_leader_to_clients_if_it_has_one() {
-    let mut cluster = offered();
+fn follower_redirects_clients_to_its_leader() {
+    let mut cluster = with_pending_command();
     let now = cluster.now;
     let node = cluster.node(N1);
     node.receive(now, N3, Message::Nack(Nack { ballot: ballot(1, 1), promised: ballot(2, 3) }));

@@ -26,12 +26,12 @@ fn is_nack(answers: &[(NodeId, Message)], by: Ballot) -> bool {
     matches!(answers, [(_, Message::Nack(Nack { promised, .. }))] if *promised == by)
 }
 
-/// Time for which an acceptor protects a leader after its last message.
+/// Returns the time for which an acceptor protects a leader after its last message.
 fn lease() -> Duration {
     Timing::default().election.start
 }
 
-/// A follower that has just received a heartbeat of n1, leader under 3.1, and the time of that.
+/// Returns a follower that has just received a heartbeat of n1, leader under 3.1, and the time.
 fn follower() -> (Node, Instant) {
     let (mut node, now) = (new_node(2, 3), Instant(5_000_000_000));
     let leads = Message::Commit(Commit { ballot: ballot(3, 1), commit: Slot::ZERO });
@@ -75,14 +75,14 @@ fn every_message_of_the_leader_renews_its_lease() {
 }
 
 #[test]
-fn a_fresh_leader_itself_takes_a_higher_ballot_at_once() {
-    // It restarted, say, and campaigns under a new ballot. It is no rival.
+fn leader_may_replace_its_own_ballot_at_once() {
+    // After a restart, for example, it campaigns under a new ballot. It is no rival.
     let (mut node, received) = follower();
     assert!(is_promise(&node.receive(received, N1, prepare(ballot(4, 1))), ballot(4, 1)));
 }
 
 #[test]
-fn a_leader_ignores_rivals_only_while_it_hears_from_a_quorum() {
+fn leader_ignores_rivals_only_while_a_quorum_replies() {
     let (mut cluster, rival) = (Cluster::new(3), ballot(7, 3));
     cluster.elect(N1);
     let now = cluster.now;
@@ -94,8 +94,8 @@ fn a_leader_ignores_rivals_only_while_it_hears_from_a_quorum() {
     assert_eq!(cluster.leaders(), []);
 }
 
-/// The lease binds phase 1 alone. A rival in phase 2 has a quorum of others, and rejecting it would only
-/// delay it. Messages below the promise are rejected, with or without a lease.
+/// The lease covers phase 1 only. A rival in phase 2 has a quorum of others, and rejecting it would only
+/// delay it. Messages below the promise are rejected with or without a lease.
 #[test]
 fn ballots_decide_regardless_of_the_lease() {
     let (mut node, received) = follower();
@@ -114,7 +114,7 @@ fn ballots_decide_regardless_of_the_lease() {
     assert!(is_nack(&node.receive(received, N1, accept(ballot(3, 1), 2, "z")), high), "nor later");
 }
 
-/// A rival may disturb, early or in time, but no chosen value is lost.
+/// A rival within or after the lease loses no chosen value.
 #[test]
 fn chosen_values_survive_rivals_within_and_after_the_lease() {
     for wait in [Duration::ZERO, lease() / 2, lease()] {

@@ -9,11 +9,11 @@ use synod_multi_paxos::{
     Limits, Message, MultiPaxos, Prepare, Promise, Report, Timer, View,
 };
 
-/// Slots that the survivor, n1, has applied. The second holds a no-op, as it may in any history.
+/// Number of slots that the survivor, n1, has applied. The second holds a no-op, which may be in any history.
 const OLD: u64 = 6;
 
-/// Disk of the survivor: what it applied through a slot, and what it accepted after that. A wiped node that uses
-/// a ballot again is not noticed in slots that are undecided, so these have a ballot of their own.
+/// Returns the survivor's disk, with applied slots and accepted ones after them. A ballot that a wiped node
+/// uses again is not detected in undecided slots, so these have a ballot of their own.
 fn old(applied: u64, accepted: u64) -> Saved<MultiPaxos> {
     let ballot = ballot(if accepted == 0 { 1 } else { 1000 }, 2);
     let mut saved = Saved::default();
@@ -51,14 +51,14 @@ fn text(value: &Value) -> Option<String> {
     }
 }
 
-/// Messages in flight, in any order, and nodes that stop at a fatal error.
+/// Cluster with messages in flight in any order, and nodes that stop at a fatal error.
 struct Run {
     nodes: BTreeMap<NodeId, Node>,
     flying: Vec<(NodeId, NodeId, Message)>,
-    /// Values of the applied slots, before this life and in it.
+    /// Values of the applied slots, before and after the restart.
     histories: BTreeMap<NodeId, History>,
-    /// Commands accepted by a node that has learnt of no chosen slot that contradicts the survivor:
-    /// they are found in phase 1 like any that were left undecided, and proposed after its slots.
+    /// Commands accepted by a node before it learnt a chosen slot that contradicts the survivor: phase 1 finds
+    /// them like any undecided values, and they are proposed after its slots.
     undecided: BTreeSet<String>,
     cut: BTreeSet<NodeId>,
     now: Instant,
@@ -69,7 +69,7 @@ struct Run {
 impl Run {
     fn new(seed: u64) -> Self {
         let mut random = Random(seed);
-        // Some messages carry one value, and some logs come in parts.
+        // Some messages carry one value, and some logs are sent in parts.
         let limits = match random.below(2) {
             0 => Limits { accept_bytes: 1, chunk_bytes: 10, ..Limits::default() },
             _ => Limits::default(),
@@ -113,7 +113,7 @@ impl Run {
         self.collect(id);
     }
 
-    /// Takes what a node sent and chose.
+    /// Collects a node's sent messages and chosen values.
     fn collect(&mut self, id: NodeId) {
         let node = self.nodes.get_mut(&id).unwrap();
         let chosen: Vec<_> = node.outputs.chosen.drain(..).collect();
@@ -138,8 +138,8 @@ impl Run {
         self.look();
     }
 
-    /// Two histories that share a command share all before it. A command of the survivor is left
-    /// out: it may be chosen, after its own slots, with the vote of a node that has learnt nothing yet.
+    /// Checks that two histories which share a command share all slots before it. Commands of the survivor
+    /// do not count: they may be chosen after its own slots, with the vote of a node that has learnt none.
     fn look(&self) {
         for one in self.histories.values() {
             for other in self.histories.values() {
@@ -185,7 +185,7 @@ impl Run {
         }
     }
 
-    /// Makes a random event happen.
+    /// Applies a random event.
     fn act(&mut self) {
         let id = NodeId(1 + self.random.below(3) as u64);
         self.now = Instant(self.now.0 + 1_000_000 * self.random.below(20) as u64);
@@ -197,7 +197,7 @@ impl Run {
         }
     }
 
-    /// Lets every node that still runs send its requests and receive the answers.
+    /// Makes every node that still runs send its requests and receive the replies.
     fn settle(&mut self) {
         for _ in 0..60 {
             self.now = Instant(self.now.0 + 400_000_000);
@@ -215,14 +215,14 @@ impl Run {
 fn no_schedule_mixes_the_histories_of_a_survivor_and_two_wiped_nodes() {
     let (mut survivor_stopped, mut wiped_went_on, mut survivor_went_on) = (0, 0, 0);
     let (mut wiped_stopped, mut undecided) = (0, 0);
-    // The variable SCHEDULES sets another number.
+    // The environment variable `SCHEDULES` overrides the number.
     let number = std::env::var("SCHEDULES").map_or(600, |it| it.parse().unwrap());
     for seed in 0..number {
         let mut run = Run::new(seed);
         for _ in 0..run.random.below(400) {
             run.act();
         }
-        // The survivor meets both of them, or one of them first.
+        // The survivor is connected to both of them, or to one of them first.
         run.cut = [BTreeSet::new(), BTreeSet::from([N2]), BTreeSet::from([N3])]
             [run.random.below(3)]
         .clone();
@@ -240,7 +240,7 @@ fn no_schedule_mixes_the_histories_of_a_survivor_and_two_wiped_nodes() {
         wiped_stopped += u32::from(stopped[1] || stopped[2]);
         wiped_went_on += u32::from(!stopped[1] && !stopped[2]);
         undecided += u32::from(!run.undecided.is_empty());
-        // The nodes that still run have one history, and are enough to continue it.
+        // The nodes that still run have one history and make a quorum.
         let running = run.histories.iter().filter(|(id, _)| !run.is_stopped(**id));
         let running: Vec<_> = running.map(|(_, history)| history).collect();
         assert!(running.len() >= 2, "seed {seed}: {stopped:?}");
@@ -260,12 +260,12 @@ fn no_schedule_mixes_the_histories_of_a_survivor_and_two_wiped_nodes() {
     assert!(u64::from(undecided) < number / 4, "most schedules are judged whole");
 }
 
-/// A survivor that has applied six slots.
+/// Returns a survivor that has applied six slots.
 fn survivor() -> Node {
     start_node(Config::new(N1, members(3)).unwrap(), old(6, 0))
 }
 
-/// A node that has another history through a slot, under the ballots of n2.
+/// Returns a node with another history through a slot, under the ballots of n2.
 fn other(id: NodeId, through: u64) -> Node {
     let mut saved = Saved::<MultiPaxos>::default();
     saved.apply(&Write::HardState(HardState { promised: ballot(9, 2) }));
@@ -276,7 +276,7 @@ fn other(id: NodeId, through: u64) -> Node {
     start_node(Config::new(id, members(id.0.max(3))).unwrap(), saved)
 }
 
-/// Message of a node without any chosen slot.
+/// Returns the view of a node without chosen slots.
 fn idle() -> View {
     let (ballot, leader, state) = (Ballot::ZERO, None, ElectionState::Following);
     let (commit, digest) = (Slot::ZERO, HistoryDigest::NO_COMMAND);
@@ -292,7 +292,7 @@ fn idle() -> View {
     }
 }
 
-/// Message of a node that follows n2.
+/// Returns the view of a node that follows n2.
 fn view(node: &Node) -> Message {
     let commit = node.status().commit;
     let digest = HistoryDigest::of(&node.disk.log, commit);
@@ -309,7 +309,7 @@ fn to(node: NodeId, answers: Vec<(NodeId, Message)>) -> Vec<Message> {
     answers.into_iter().filter(|(to, _)| *to == node).map(|(_, message)| message).collect()
 }
 
-/// One contradiction is not enough to stop: two of three may still share this node's history.
+/// One contradiction does not stop a node: two of three may still share its history.
 fn assert_ignored_then_stopped(mut node: Node, by: NodeId) {
     assert_eq!(node.outputs.fatal, None);
     let refused = |note: &_| matches!(note, ProtocolEvent::Ignored { from, .. } if *from == by);
@@ -321,19 +321,19 @@ fn assert_ignored_then_stopped(mut node: Node, by: NodeId) {
 }
 
 #[test]
-fn survivor_that_lags_pulls_nothing_of_another_history() {
+fn lagging_survivor_pulls_no_values_of_another_history() {
     let (mut survivor, mut leader) = (survivor(), other(N2, 12));
     assert_eq!(to(N2, survivor.receive(Instant::ZERO, N2, view(&leader))).len(), 1, "one reply");
-    let asked = to(N2, survivor.receive(Instant::ZERO, N2, view(&leader)));
-    let question = asked.into_iter().find(|message| matches!(message, Message::Learn(_)));
-    for answer in to(N1, leader.receive(Instant::ZERO, N1, question.expect("it lags"))) {
+    let sent = to(N2, survivor.receive(Instant::ZERO, N2, view(&leader)));
+    let request = sent.into_iter().find(|message| matches!(message, Message::Learn(_)));
+    for answer in to(N1, leader.receive(Instant::ZERO, N1, request.expect("it lags"))) {
         survivor.receive(Instant::ZERO, N2, answer);
     }
     assert_ignored_then_stopped(survivor, N2);
 }
 
 #[test]
-fn survivor_accepts_nothing_after_another_history_of_the_same_length() {
+fn survivor_appends_no_slot_of_another_history_of_the_same_length() {
     let (mut survivor, leader) = (survivor(), other(N2, 6));
     let digest = Some(HistoryDigest::of(&leader.disk.log, Slot(6)));
     let run = run(7, ballot(9, 2), &["new 7"]);
@@ -344,7 +344,7 @@ fn survivor_accepts_nothing_after_another_history_of_the_same_length() {
     );
     assert_eq!((answers, survivor.status().last), (Vec::new(), Slot(6)));
     let commit = Message::Commit(Commit { ballot: ballot(9, 2), commit: Slot(7) });
-    assert_eq!(survivor.receive(Instant::ZERO, N2, commit), [], "nothing that it says counts");
+    assert_eq!(survivor.receive(Instant::ZERO, N2, commit), [], "its messages do not count");
     assert_ignored_then_stopped(survivor, N2);
 }
 
@@ -352,7 +352,7 @@ fn survivor_accepts_nothing_after_another_history_of_the_same_length() {
 fn slots_of_a_leader_whose_history_was_not_compared_are_requested() {
     let (mut survivor, leader) = (survivor(), other(N2, 8));
     let digest = Some(HistoryDigest::of(&leader.disk.log, Slot(8)));
-    // It accepts later slots: that does not make them chosen.
+    // It accepts later slots, which does not make them chosen.
     let accept = |slot, digest| {
         let run = run(slot, ballot(9, 2), &[&format!("new {slot}")]);
         Message::Accept(Accept { run, commit: Slot(8), digest })
@@ -385,31 +385,31 @@ fn survivor_finds_no_values_of_another_history_in_phase_1() {
         let [promise @ Message::Promise(_)] = &to(N1, wiped.receive(later, N1, prepare))[..] else {
             panic!("it promises");
         };
-        // It has pre-campaigned, and n3 answers with an empty history.
+        // It has pre-campaigned, and n3 replies with an empty history.
         survivor.step(Instant(0), Input::Timeout(Timer::Election));
         survivor.receive(Instant::ZERO, N2, promise.clone());
         assert_ignored_then_stopped(survivor, N2);
     }
 }
 
-/// The peer was wiped in its turn: it receives all slots from the first on.
+/// The peer was wiped afterwards: it receives all slots from the first on.
 #[test]
-fn wiped_peer_contradicts_nothing() {
+fn wiped_peer_is_no_contradiction() {
     let mut survivor = survivor();
     survivor.receive(Instant::ZERO, N2, view(&other(N2, 3)));
-    let question = Message::Learn(Learn { from: Slot(1), through: Slot(9), held: Vec::new() });
-    assert_eq!(survivor.receive(Instant::ZERO, N2, question.clone()), [], "it contradicts");
+    let request = Message::Learn(Learn { from: Slot(1), through: Slot(9), held: Vec::new() });
+    assert_eq!(survivor.receive(Instant::ZERO, N2, request.clone()), [], "it contradicts");
     let mut wiped = new_node(2, 3);
     let hello = wiped.outputs.sent.drain(..).find(|(to, _)| *to == N1).unwrap().1;
     assert_eq!(survivor.receive(Instant::ZERO, N2, hello).len(), 1);
-    let answers = to(N2, survivor.receive(Instant::ZERO, N2, question));
+    let answers = to(N2, survivor.receive(Instant::ZERO, N2, request));
     for answer in answers {
         wiped.receive(Instant::ZERO, N1, answer);
     }
     assert_eq!(wiped.status().commit, Slot(6));
 }
 
-/// The node with more slots compares; the other one is sent what it contradicts.
+/// The node with more slots compares, and sends the other one the values that it contradicts.
 #[test]
 fn peer_with_fewer_slots_is_sent_a_value_that_it_contradicts() {
     let (mut survivor, mut wiped) = (survivor(), other(N2, 3));
@@ -425,9 +425,9 @@ fn peer_with_fewer_slots_is_sent_a_value_that_it_contradicts() {
     assert!(wiped.outputs.notes.iter().any(refused), "{:?}", wiped.outputs.notes);
 }
 
-/// The leader, whose slots before its reign are chosen, is gone, and no quorum holds them any more.
+/// The leader has failed. The slots before its first proposal are chosen, and no quorum holds them any more.
 #[test]
-fn chosen_slots_that_no_quorum_holds_are_no_holes_to_fill() {
+fn chosen_slots_that_no_quorum_holds_are_not_filled_with_no_ops() {
     for (accepted, leader_commit, expected) in
         [(7, 6, false), (7, 0, true), (1, 1, true), (1, 2, false)]
     {
@@ -471,7 +471,7 @@ fn chosen_slots_that_no_quorum_holds_are_no_holes_to_fill() {
 
 /// A learner has no vote, and stops when no quorum shares its history.
 #[test]
-fn node_stops_when_those_that_do_not_contradict_it_are_no_quorum() {
+fn node_stops_if_the_peers_without_contradictions_are_no_quorum() {
     let cases: [(u64, &[u64], bool); 6] = [
         (1, &[2, 3], false),
         (1, &[2, 3, 4], true),
@@ -490,7 +490,7 @@ fn node_stops_when_those_that_do_not_contradict_it_are_no_quorum() {
     }
 }
 
-/// One wiped node is ordinary amnesia: it learns what the others hold, and stops none of them.
+/// A single wiped node learns the others' history and stops none of them.
 #[test]
 fn one_wiped_node_stops_no_other() {
     let mut run = Run::new(1);

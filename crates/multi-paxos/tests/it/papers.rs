@@ -25,7 +25,7 @@ fn described(answers: &[(NodeId, Message)]) -> Vec<String> {
     answers.iter().map(|(to, message)| format!("{to:?} {}", message.describe())).collect()
 }
 
-/// PMS 2.2: P1a and phase 1 and 2 as an acceptor sees them. Each row continues the one before.
+/// PMS 2.2: P1a, and phases 1 and 2 at an acceptor. Each row continues the one before.
 #[test]
 fn pms_2_2_acceptor_answers_by_its_promise() {
     let rows = [
@@ -70,10 +70,10 @@ fn pms_2_2_the_highest_ballot_decides_slot_by_slot() {
     assert_eq!(firsts, [1, 3], "in batches of four bytes, without a hole");
 }
 
-/// PMS 2.3: a learner needs to know that a quorum accepted at one ballot; a value that it holds
-/// from another ballot proves nothing.
+/// PMS 2.3: a value is chosen by a quorum at one ballot; a value that a learner holds from another ballot
+/// proves nothing.
 #[test]
-fn pms_2_3_a_learner_marks_only_what_was_accepted_at_the_leaders_ballot() {
+fn pms_2_3_learner_counts_only_values_accepted_at_the_leaders_ballot() {
     let mut log = RunLog::default();
     log.put(run(1, ballot(2, 1), &["a"]));
     log.put(run(2, ballot(1, 3), &["old"]));
@@ -91,7 +91,7 @@ fn pms_2_3_a_learner_marks_only_what_was_accepted_at_the_leaders_ballot() {
     assert_eq!(learner.commit(), Slot(3));
 }
 
-/// PMS 3: one phase 1 serves every slot; then each command takes one Accept to each and back.
+/// PMS 3: one phase 1 serves every slot; then each command takes one round trip of phase 2.
 #[test]
 fn pms_3_one_promise_serves_all_slots() {
     let mut cluster = Cluster::new(3);
@@ -104,10 +104,10 @@ fn pms_3_one_promise_serves_all_slots() {
     assert_eq!(cluster.node(N2).promised(), promised);
 }
 
-/// PMS 3: a new leader finishes what it finds and fills the holes with no-ops, before anything
-/// new.
+/// PMS 3: a new leader proposes the values that it finds again and fills holes with no-ops, before new
+/// values.
 #[test]
-fn pms_3_a_new_leader_fills_the_holes() {
+fn pms_3_new_leader_fills_the_holes() {
     let mut node = new_node(1, 3);
     node.receive(Instant::ZERO, N3, accept(1, 3, 4, "d"));
     let AcceptResult::Accepted(_) = Acceptor::new(HardState::default(), RunLog::default())

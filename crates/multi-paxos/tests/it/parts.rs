@@ -24,7 +24,7 @@ fn config(id: u64, nodes: u64) -> Config {
     Config::new(NodeId(id), members(nodes)).unwrap().with_limits(limits()).unwrap()
 }
 
-/// Command number `n`, of a hundred bytes.
+/// Returns command number `n`, of a hundred bytes.
 fn command(n: usize) -> String {
     format!("{n:0100}")
 }
@@ -44,9 +44,9 @@ fn accepted(stamp: Ballot, count: usize) -> Saved<MultiPaxos> {
 }
 
 #[test]
-fn partial_answer_marks_nothing_after_its_last_value() {
+fn partial_reply_confirms_no_slot_after_its_last_value() {
     let mut node = new_node(1, 3);
-    // The leader of 1.2 left two values here that no other node has.
+    // Two values of the leader of 1.2 are here and on no other node.
     let theirs = run(1, ballot(1, 2), &["lost", "lost too"]);
     node.receive(
         Instant::ZERO,
@@ -57,7 +57,7 @@ fn partial_answer_marks_nothing_after_its_last_value() {
             digest: Some(HistoryDigest::UNKNOWN),
         }),
     );
-    // Others have chosen two other values since, and an answer has room for one.
+    // Other nodes have chosen two other values since, and a reply has room for one.
     let part = |slot, value| {
         Message::Learned(Learned {
             run: run(slot, ballot(1, 1), &[value]),
@@ -113,7 +113,7 @@ fn parts_of_a_report_cover_every_slot_once() {
 }
 
 #[test]
-fn small_limits_lose_nothing_over_leader_changes_and_an_absent_node() {
+fn small_limits_keep_all_values_over_leader_changes_and_an_absent_node() {
     let mut cluster = Cluster::of((1..=3).map(|id| config(id, 3)));
     let mut expected = Vec::new();
     for round in 0..6 {
@@ -129,7 +129,7 @@ fn small_limits_lose_nothing_over_leader_changes_and_an_absent_node() {
             expected.push(command);
         }
         assert_eq!(cluster.node(leader).commands(), expected, "round {round}");
-        // Its last command reaches no other node, and is replaced or found by the next leader.
+        // Its last command reaches no other node; the next leader finds or replaces it.
         cluster.links(&[]);
         let now = cluster.now;
         cluster.node(leader).propose(now, 2, "undecided");

@@ -6,7 +6,7 @@ use synod_multi_paxos::consensus::HistoryDigest;
 use synod_multi_paxos::types::{Instant, NodeId, Slot};
 use synod_multi_paxos::{ElectionState, Heartbeat, HeartbeatReply, Learn, Message, Timing, View};
 
-/// View of a node that follows the leader of 3.1 and has a commit index of nine.
+/// Returns the view of a node that follows the leader of 3.1 and has a commit index of nine.
 fn view(state: ElectionState) -> View {
     let (has_quorum, has_live_leader) = (state == ElectionState::Leading, true);
     let leader = Some(ballot(3, 1));
@@ -22,15 +22,16 @@ fn view(state: ElectionState) -> View {
     }
 }
 
-fn asked(answers: &[(NodeId, Message)]) -> Option<NodeId> {
-    let asks = |message: &Message| matches!(message, Message::Learn(Learn { from: Slot(1), .. }));
-    answers.iter().find_map(|(node, message)| asks(message).then_some(*node))
+fn learn_receiver(sent: &[(NodeId, Message)]) -> Option<NodeId> {
+    let is_learn =
+        |message: &Message| matches!(message, Message::Learn(Learn { from: Slot(1), .. }));
+    sent.iter().find_map(|(node, message)| is_learn(message).then_some(*node))
 }
 
-/// The leader was stopped for an hour with an answer in flight. The next answer is not awaited for as
-/// long: other nodes have the same values.
+/// The leader was stopped for an hour with a reply in flight. The next request times out as usual, because
+/// other nodes have the same values.
 #[test]
-fn one_slow_answer_does_not_delay_later_requests() {
+fn one_slow_reply_does_not_delay_later_requests() {
     let mut node = new_node(2, 3);
     let mut now = Instant::ZERO + Duration::from_secs(3600);
     let reply =
@@ -38,7 +39,7 @@ fn one_slow_answer_does_not_delay_later_requests() {
     node.receive(now, N1, reply);
     let mut beat = |node: &mut Node, from: u64, state: ElectionState| {
         now = now + Timing::default().heartbeat;
-        asked(&node.receive(
+        learn_receiver(&node.receive(
             now,
             NodeId(from),
             Message::Heartbeat(Heartbeat { round: 1, view: view(state) }),

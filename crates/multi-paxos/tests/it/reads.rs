@@ -10,7 +10,7 @@ use synod_multi_paxos::{
 
 const WHOLE: [(NodeId, NodeId); 3] = [(N1, N2), (N1, N3), (N2, N3)];
 
-/// Three nodes; n1 leads at ballot 1.1 and has chosen its barrier and a command.
+/// Returns three nodes; n1 leads at ballot 1.1 and has chosen its barrier and a command.
 fn led() -> Cluster {
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
@@ -19,14 +19,14 @@ fn led() -> Cluster {
     cluster
 }
 
-/// Reads from a node. Returns what it sends.
+/// Inputs a read at a node. Returns the messages that it sends.
 fn read(node: &mut Node, now: Instant, id: u64) -> Vec<(NodeId, Message)> {
     node.outputs.sent.clear();
     node.step(now, Input::Read(ReadId(id)));
     std::mem::take(&mut node.outputs.sent)
 }
 
-/// Takes the answers of a core: reads and the slots from which they may be served.
+/// Removes and returns a core's ready reads with their indexes, and its refused reads.
 fn answers(node: &mut Node) -> Vec<(u64, Result<u64, Refusal>)> {
     let answers = node.outputs.reads.drain(..);
     answers.map(|(id, answer)| (id.0, answer.map(|slot| slot.0))).collect()
@@ -45,7 +45,7 @@ fn refused() -> Result<u64, Refusal> {
 }
 
 #[test]
-fn one_round_serves_all_reads_that_wait() {
+fn one_round_serves_all_waiting_reads() {
     let (mut cluster, own) = (led(), ballot(1, 1));
     let now = cluster.now;
     let node = cluster.node(N1);
@@ -72,7 +72,7 @@ fn leader_of_one_serves_reads_at_once() {
 }
 
 #[test]
-fn follower_asks_once_for_all_reads_that_wait() {
+fn follower_sends_one_request_for_all_waiting_reads() {
     let (mut cluster, own) = (led(), ballot(1, 1));
     let now = cluster.now;
     let node = cluster.node(N3);
@@ -92,7 +92,7 @@ fn follower_asks_once_for_all_reads_that_wait() {
 }
 
 #[test]
-fn without_a_leader_reads_are_refused() {
+fn reads_without_a_leader_are_refused() {
     let mut node = new_node(1, 3);
     read(&mut node, Instant::ZERO, 1);
     assert_eq!(answers(&mut node), [(1, refused())]);
@@ -108,7 +108,7 @@ fn without_a_leader_reads_are_refused() {
 }
 
 #[test]
-fn leader_that_does_not_know_of_its_successor_serves_no_read() {
+fn overtaken_leader_serves_no_read() {
     let (mut cluster, own) = (led(), ballot(1, 1));
     let (now, promised) = (cluster.now, ballot(5, 2));
     let prepare = Prepare { ballot: promised, from: Slot(3), held: Vec::new() };
@@ -124,7 +124,7 @@ fn leader_that_does_not_know_of_its_successor_serves_no_read() {
     assert_eq!(answers(node), [(1, Err(Refusal::NotLeader { hint: Some(N2) }))]);
 }
 
-/// The promise of n3 waits for its disk, and n3 does not confirm n1 any more.
+/// The promise of n3 waits for its disk; n3 no longer confirms n1's ballot.
 #[test]
 fn acceptor_with_a_promise_that_is_not_durable_confirms_no_older_ballot() {
     let (mut cluster, own) = (led(), ballot(1, 1));
@@ -158,7 +158,7 @@ fn raft_21_read_is_confirmed_by_answers_to_an_earlier_round() {
 }
 
 #[test]
-fn answers_to_another_ballot_confirm_nothing() {
+fn replies_to_another_ballot_confirm_no_read() {
     let mut cluster = led();
     for node in [N3, N1] {
         cluster.advance(5_000);
@@ -177,8 +177,8 @@ fn answers_to_another_ballot_confirm_nothing() {
     assert_eq!(answers(node), [(1, Ok(commit))]);
 }
 
-/// n1 has acknowledged slot 2, which n2 holds and does not know to be chosen. n2 has finished phase 1, and
-/// its barrier is not chosen yet.
+/// n1 has chosen slot 2, which n2 holds without knowing that it is chosen. n2 has completed phase 1, and its
+/// barrier is not chosen yet.
 #[test]
 fn raft_22_new_leader_serves_a_read_before_its_barrier_is_chosen() {
     let mut cluster = Cluster::new(3);
@@ -205,7 +205,7 @@ fn raft_22_new_leader_serves_a_read_before_its_barrier_is_chosen() {
 }
 
 #[test]
-fn lost_rounds_are_repeated_with_the_heartbeats() {
+fn lost_rounds_are_retransmitted_with_the_heartbeats() {
     let (mut cluster, own) = (led(), ballot(1, 1));
     let now = cluster.now;
     let node = cluster.node(N1);
@@ -223,7 +223,7 @@ fn lost_rounds_are_repeated_with_the_heartbeats() {
 
 /// The only condition is that it has promised no higher ballot.
 #[test]
-fn acceptor_that_the_leader_has_not_reached_confirms() {
+fn acceptor_without_accepts_of_the_leader_confirms() {
     let mut node = new_node(3, 3);
     let answer = node.receive(Instant::ZERO, N1, confirm(ballot(7, 1), 4));
     assert_eq!(answer, [(N1, confirmed(ballot(7, 1), 4))]);
@@ -231,7 +231,7 @@ fn acceptor_that_the_leader_has_not_reached_confirms() {
 }
 
 #[test]
-fn read_of_a_follower_survives_a_change_of_leader() {
+fn read_of_a_follower_survives_a_leader_change() {
     let mut cluster = led();
     cluster.links(&[(N2, N3)]);
     let now = cluster.now;

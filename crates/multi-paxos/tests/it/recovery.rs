@@ -11,7 +11,7 @@ use synod_multi_paxos::{
 
 const BATCH: u64 = 100;
 
-/// A disk with `entries` small commands, a hundred a batch, accepted at 1.1 and `applied` of them.
+/// Returns a disk with `entries` small commands accepted at 1.1, a hundred a batch, `applied` of them applied.
 fn disk(entries: u64, applied: u64) -> Saved<MultiPaxos> {
     let mut disk = Saved::default();
     disk.apply(&Write::HardState(HardState { promised: ballot(1, 1) }));
@@ -26,7 +26,7 @@ fn disk(entries: u64, applied: u64) -> Saved<MultiPaxos> {
     disk
 }
 
-/// Three nodes that restart on these disks.
+/// Returns three nodes that restart on these disks.
 fn restarted(disks: impl Fn(u64) -> Saved<MultiPaxos>) -> Cluster {
     let mut cluster = Cluster::new(3);
     for id in 1..=3 {
@@ -110,7 +110,7 @@ fn follower_restarted_under_a_later_ballot_pulls_none_of_its_log_again() {
     cluster.node(N2).step(now + 2 * TIMEOUT, Input::Timeout(synod_multi_paxos::Timer::Election));
     cluster.now = now + 2 * TIMEOUT;
     cluster.leader_of(&[N1, N2], 8 * TIMEOUT);
-    assert_eq!(cluster.node(N3).status().commit, Slot::ZERO, "it knows of nothing chosen");
+    assert_eq!(cluster.node(N3).status().commit, Slot::ZERO, "no slot is known to be chosen");
     cluster.links(&[(N1, N2), (N1, N3), (N2, N3)]);
     let before = cluster.lanes.sent;
     cluster.run_for(4 * TIMEOUT);
@@ -120,8 +120,8 @@ fn follower_restarted_under_a_later_ballot_pulls_none_of_its_log_again() {
 }
 
 #[test]
-fn a_value_of_an_older_ballot_is_never_confirmed() {
-    // n1 holds what the leader of 1.2 left there; n2 has chosen another value at 2.3 since.
+fn value_of_an_older_ballot_is_never_confirmed() {
+    // n1 holds a value of the leader of 1.2; n2 has chosen another value at 2.3 since.
     let (mut asker, mut answerer) = (new_node(1, 3), new_node(2, 3));
     let accept = |stamp, value| {
         Message::Accept(Accept {
@@ -146,7 +146,7 @@ fn a_value_of_an_older_ballot_is_never_confirmed() {
 }
 
 #[test]
-fn a_late_confirmation_counts_only_for_what_is_still_held_under_its_ballot() {
+fn late_confirmation_counts_only_for_values_still_held_under_its_ballot() {
     let mut node = new_node(1, 3);
     let accept = |slot, stamp, value| {
         Message::Accept(Accept {
@@ -158,7 +158,7 @@ fn a_late_confirmation_counts_only_for_what_is_still_held_under_its_ballot() {
     node.receive(Instant::ZERO, N3, accept(1, ballot(2, 3), "a"));
     node.receive(Instant::ZERO, N3, accept(2, ballot(2, 3), "b"));
     let span = |through, stamp| synod_multi_paxos::Span { through: Slot(through), stamp };
-    // The answerer holds slot 1 under a higher ballot: neither it nor what follows counts.
+    // The replying node holds slot 1 under a higher ballot: neither it nor later slots count.
     let spans = vec![span(1, ballot(3, 3)), span(2, ballot(2, 3))];
     node.receive(
         Instant::ZERO,
@@ -185,9 +185,9 @@ fn a_late_confirmation_counts_only_for_what_is_still_held_under_its_ballot() {
     assert_eq!(node.status().commit, Slot(1), "slot 2 was accepted at 2.3 here");
 }
 
-/// Two of three nodes were wiped. What the third one has applied stays, under any leader.
+/// Two of three nodes were wiped. The applied slots of the third one stay, under any leader.
 #[test]
-fn a_survivor_of_wiped_nodes_keeps_what_it_has_applied() {
+fn survivor_of_wiped_nodes_keeps_its_applied_slots() {
     let mut saved = Saved::<MultiPaxos>::default();
     saved.apply(&Write::HardState(HardState { promised: ballot(1, 1) }));
     saved.apply(&Write::Put(run(1, ballot(1, 1), &["a", "b", "c"])));
@@ -233,7 +233,7 @@ fn wiped_nodes_learn_from_the_survivor_before_they_lead() {
     saved.apply(&Write::Put(run(1, ballot(1, 1), &["a", "b", "c"])));
     saved.applied = Slot(3);
     let mut cluster = restarted(|id| if id == 1 { saved.clone() } else { Saved::default() });
-    // The survivor and one wiped node; the wiped one campaigns. First it lets the survivor try.
+    // The survivor and one wiped node; the wiped one campaigns, after it has deferred to the survivor.
     cluster.links(&[(N1, N2)]);
     for _ in 0..2 {
         let now = cluster.now;
@@ -249,10 +249,10 @@ fn wiped_nodes_learn_from_the_survivor_before_they_lead() {
     assert_eq!(cluster.node(N1).commands(), ["d"], "what was applied is not reported again");
 }
 
-/// A step took so long that the timer for the next heartbeats fired before the answers to the
-/// last ones were read.
+/// A step took so long that the timer of the next heartbeats fired before the replies to the last ones
+/// were handled.
 #[test]
-fn long_step_deposes_no_leader_but_silence_of_its_peers_does() {
+fn leader_steps_down_for_silent_peers_and_not_after_a_long_step() {
     let mut cluster = Cluster::new(3);
     cluster.elect(N1);
     cluster.run_for(TIMEOUT);

@@ -4,7 +4,7 @@ use synod_explore::{WalkStats, random_walks};
 use synod_multi_paxos::types::{Membership, NodeId};
 use synod_multi_paxos::{Config, Limits, MultiPaxos};
 
-/// Members, and the sizes of the quorums of the two phases.
+/// Numbers of voters and learners, and quorum sizes of the two phases.
 const SHAPES: [(u64, u64, usize, usize); 12] = [
     (3, 0, 2, 2),
     (5, 0, 3, 3),
@@ -26,8 +26,8 @@ fn members(seed: u64) -> Membership {
     Membership::new(all(1, voters), all(voters + 1, voters + learners)).unwrap()
 }
 
-/// Tight limits, different on each node and each walk: reports, answers and Accepts of a slot or
-/// two, so that everything comes in parts.
+/// Returns small limits, different on each node and walk: reports, replies and Accepts of a slot or two, so
+/// that all of them are sent in parts.
 fn config(seed: u64, id: NodeId, members: &Membership) -> Config {
     let tight = |salt: u64| (seed / 12 + salt * id.0) as usize % 12 + 1;
     let limits = Limits {
@@ -43,7 +43,7 @@ fn config(seed: u64, id: NodeId, members: &Membership) -> Config {
 
 #[test]
 fn trimmed_logs_and_snapshots_cost_no_promise() {
-    // The variable WALKS sets another number.
+    // The environment variable `WALKS` overrides the number.
     let number = std::env::var("WALKS").map_or(80, |it| it.parse().unwrap());
     let total = random_walks::<MultiPaxos>(0..number, 4_000, members, config).unwrap();
     println!("{total:?}");
