@@ -252,7 +252,7 @@ fn reads_and_answers_of_older_ballots() {
 /// n3 sends a read request to n1, which n2 may overtake.
 #[test]
 fn reads_of_a_follower() {
-    let budget = Budget { timeouts: 1, reads: 2, ..Budget::default() };
+    let budget = Budget { timeouts: 1, reads: 1, ..Budget::default() };
     let explore =
         three(all_messages).with_setup(led).budget(budget).with_events(|event, node| match event {
             NodeEvent::Timeout => node == N2,
