@@ -111,7 +111,8 @@
 //!   without history (CASPaxos) has none. It exists as roles: the example `register` has linearizable
 //!   reads and compare-and-set among three acceptors, made of [`Acceptor`] and
 //!   [`Proposer::on_promise_then`].
-//! - Reads that bypass the log, membership changes: refused as unsupported.
+//! - Reads that bypass the log: refused as unsupported, so the driver proposes a barrier.
+//! - Membership changes: refused as unsupported.
 //! - Batches of commands: a slot holds one command, and every command pays for both phases. That is the
 //!   point of the baseline. (Messages of several slots share frames; that saves no phases.)
 //! - Transfer of snapshots: the core names peers that need one, and is informed when one is installed.

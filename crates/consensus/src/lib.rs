@@ -40,6 +40,13 @@
 //! it adapts to the path, the peer's disk included.
 //!
 //! Threads, codecs and storage belong to the driver, and are not part of this crate.
+//!
+//! # Reads
+//! [`ReadRounds`] and [`ReadRelay`] keep the pending linearizable reads of a leader and of a follower.
+//!
+//! # State machines
+//! [`StateMachine`] applies chosen commands. It reads its stored form through a [`StateView`], returns
+//! changes and events in an [`Output`], and creates a [`StateReader`] for reads on other threads.
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]

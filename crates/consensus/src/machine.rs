@@ -10,7 +10,8 @@ use core::any::Any;
 use core::ops::Bound;
 use synod_types::{Changes, Slot};
 
-/// Reason that a state machine cannot go on. Final: the node must stop.
+/// Error of a state machine that cannot use its stored form. It is final while the machine loads, applies,
+/// removes keys or creates a reader: the node must stop. From a reader's query it ends that read only.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StateError {
@@ -150,8 +151,8 @@ pub trait StateMachine: Send {
     }
 }
 
-/// The state of a state machine after one of its commands. Reads are answered from it on other
-/// threads, while the state machine moves on.
+/// Reader of a state machine's state after one of its commands. It serves reads on other threads, while the
+/// state machine applies later commands.
 ///
 /// A caller that knows the state machine can take the reader's own type out of the box, through
 /// [`Any`], and read in pieces or without the bytes.
@@ -175,12 +176,12 @@ pub enum Consistency {
 
 /// A read that is done in pieces, so that a long one delays no other.
 pub trait PiecewiseRead: Send + 'static {
-    /// The answer.
+    /// Reply to the read.
     type Reply: Send + 'static;
 
-    /// Does the next piece; returns the reply if it was the last one.
+    /// Executes the next piece, and returns the reply if it was the last one.
     fn step(&mut self) -> Option<Self::Reply>;
 
-    /// Returns the bytes gathered so far, about.
+    /// Returns the approximate size of the reply so far, in bytes.
     fn bytes(&self) -> usize;
 }

@@ -3,9 +3,9 @@
 //!
 //! A read may be served from any state that contains all writes that were acknowledged before the read
 //! arrived. A leader knows a slot of such a state, unless another leader has replaced it without its
-//! knowledge. So it records the slot when the read arrives, and then sends heartbeats to the voters, once
-//! for all pending reads: a *round*. If a quorum replies, no successor had been elected when the round
-//! began, so no other node had chosen a value by then.
+//! knowledge. So it records the slot when the read arrives, and then sends a message to
+//! each voter, once for all pending reads: a *round*. If a quorum replies, no successor had been elected when
+//! the round began, so no other node had chosen a value by then.
 //!
 //! **Invariant: a round that began before a read arrived does not count for it.** Replies to it do not
 //! exclude that another leader was elected after the round began and acknowledged a write before the read.

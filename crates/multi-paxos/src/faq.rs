@@ -52,6 +52,6 @@
 //! reply. Within the longest election timeout A detects that it has lost its quorum and steps down. C, D
 //! and E receive no heartbeats; one of them reaches three, completes phase 1 and serves. The values that B
 //! accepted are not among the reports, and need not be: they were not chosen. When the partition heals, A
-//! and B accept the new leader's values in the same slots, in place of their own. A's client retries its
-//! request, which takes effect once, or has timed out with an unknown outcome.
+//! and B accept the new leader's values in the same slots, in place of their own. A retries its client's
+//! request, which takes effect once, or the request has timed out with an unknown outcome.
 //! *(`five_nodes_two_sides`)*

@@ -102,8 +102,9 @@
 //!   a reason for a higher ballot.
 //! - Acceptors may reject silently; a Nack with the promised ballot saves the proposer a timeout. Random
 //!   election timeouts keep two candidates from outbidding each other.
-//! - The next leader may replace values that too few acceptors have accepted, in the same slots. The
-//!   outcome is unknown to the client until it retries the request under the same number.
+//! - The next leader may replace values that too few acceptors have accepted, in the same slots. The client's
+//!   node retries the request under the same number until it is applied or times out; then the outcome is
+//!   unknown to the client.
 //! - Acceptors ignore rivals of a live leader for stability. Safety rests on ballots alone.
 //! - Messages may be lost, delayed, duplicated and reordered; only corrupted or forged ones are excluded
 //!   (PMS 2.1).

@@ -8,10 +8,11 @@
 //! [`chosen`](synod_consensus::Effects::chosen) once a majority holds it durably in the leader's own term, and
 //! only then may its client get a reply. A leader that is partitioned from the majority cannot commit it. After
 //! the partition heals, the new leader has another entry in the same slot, and the old leader's entry is cut.
-//! The client sees a timeout or an unknown outcome, and retries with the same request id. The session table is
-//! part of the replicated state: if the request was applied after all, the table returns its first reply, so a
-//! retry is safe. A command that was proposed and not yet placed when the leader stepped down is
-//! [refused](synod_consensus::Effects::refuse). A command that was placed is not refused as well.
+//! The node that received the request retries it under the same number. The session table, a part of the
+//! replicated state, applies it at most once, so this retry is safe. If it is not applied in time, the client
+//! sees an unknown outcome; if the client then sends the command again, that is a new request. A command that
+//! was proposed and not yet placed when the leader stepped down is [refused](synod_consensus::Effects::refuse).
+//! A command that was placed is not refused as well.
 //! *(`partition_of_five_loses_nothing_that_was_chosen`,
 //! `ticket_gets_exactly_one_reply_if_the_leader_steps_down_before_the_flush`)*
 //!
@@ -39,13 +40,13 @@
 //!
 //! # A partitioned follower campaigns again and again, and rejoins. Does it depose the leader?
 //! No, for two reasons. Before a campaign, a node requests pre-votes, and stays in its term until a majority
-//! grants them ([pre-vote](crate::Config::with_pre_vote)). So its term does not grow during the partition. And a
-//! voter that received a message of a leader within the shortest election timeout ignores requests for votes,
-//! and does not enter their term ([check-quorum](crate::Config::with_check_quorum)). In return, a leader without
-//! contact to a majority steps down within the longest election timeout. Otherwise a leader that cannot commit
-//! would keep its voters from electing another one. A node that is in a later term, because it campaigned and
-//! crashed, is not locked out: its reply to the leader carries the later term, the leader steps down, and the
-//! term of the next leader is higher than both.
+//! grants them ([pre-vote](crate::Config::with_pre_vote)). So its term does not grow during the partition. And
+//! a voter that received a message of a leader within the shortest election timeout ignores requests for votes,
+//! and does not enter their term ([check-quorum](crate::Config::with_check_quorum)). In return, a leader
+//! without contact to a majority steps down within the longest election timeout. Otherwise a leader that cannot
+//! commit would keep its voters from electing another one. A node that is in a later term, because it
+//! campaigned and crashed, is not locked out: its reply to the leader carries the later term, the leader steps
+//! down, and the term of the next leader is higher than both.
 //! *(`rejoining_follower_does_not_depose_the_leader`,
 //! `voter_protects_its_leader_for_the_shortest_timeout`, `leader_without_a_quorum_steps_down`,
 //! `node_in_a_later_term_follows_the_next_leader`)*

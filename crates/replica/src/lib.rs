@@ -20,6 +20,11 @@
 //! With it a leader drops copies of requests in its log, and each node retries truncated or overwritten
 //! requests at once.
 //!
+//! # Linearizable reads
+//! The driver sends the core one [`Input::Read`](synod_consensus::Input::Read) for all reads since the last
+//! one, and reports them as readable once the slot in the core's reply is applied. It retries under a new
+//! id. If the core has no read index, it proposes one barrier for these reads instead.
+//!
 //! # Overload
 //! - Bytes that are not durable, not applied, or in flight to a leader are bounded by
 //!   [`ReplicaSettings`]. A long log is therefore replayed in parts.

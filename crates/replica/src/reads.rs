@@ -1,10 +1,10 @@
 //! Linearizable reads of this node's clients, from their arrival until their read index is applied.
 //!
-//! The read index is the slot that must be applied before a read may be served (Raft dissertation,
-//! §6.4). The driver requests one index from the core for all reads that have arrived since the last
-//! request. It retries after a delay, because messages may be lost, and after a leader change. An index
-//! is valid for every read that arrived before the driver requested it, because the core determined it
-//! later. Retries therefore need no bookkeeping: a late index of an earlier attempt is valid, too.
+//! The read index is the slot that must be applied before a read may be served (Raft thesis §6.4). The
+//! driver requests one index from the core for all reads that have arrived since the last request. It
+//! retries after a delay, because messages may be lost, and after a leader change. An index is valid for
+//! every read that arrived before the driver requested it, because the core determined it later. Retries
+//! therefore need no bookkeeping: a late index of an earlier attempt is valid, too.
 
 use crate::driver::{Outcome, Response};
 use crate::{ReplicaSettings, Token};

@@ -126,7 +126,8 @@ impl Page<'_> {
         self.counter("frames_dropped", help, frames_dropped)?;
         let help = "Write requests received from this node's clients.";
         self.counter("requests", help, requests)?;
-        let help = "Requests forwarded to the leader: writes, read barriers, and retries of both.";
+        let help =
+            "Write requests forwarded to the leader, retries included. Reads are not counted.";
         self.counter("requests_forwarded", help, forwarded)?;
         let help = "Requests queued again because an earlier attempt may be lost.";
         self.counter("requests_retried", help, retried)?;
