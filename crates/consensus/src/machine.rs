@@ -154,14 +154,14 @@ pub trait StateMachine: Send {
 /// Reader of a state machine's state after one of its commands. It serves reads on other threads, while the
 /// state machine applies later commands.
 ///
-/// A caller that knows the state machine can take the reader's own type out of the box, through
-/// [`Any`], and read in pieces or without the bytes.
+/// A caller can downcast it to the concrete type through [`Any`], and read in pieces or without the
+/// encoding.
 pub trait StateReader: Any + Send + Sync {
-    /// Answers a query. An invalid query gets a reply that says so.
+    /// Returns the reply to a query. The reply to an invalid query is an error in the machine's own encoding.
     ///
     /// # Errors
-    /// If the stored form is malformed or cannot be read. The read fails; the node goes on until
-    /// it has to apply from the same store.
+    /// If the stored form is malformed or cannot be read. Only this read fails. The node stops
+    /// when it next fails to apply a command.
     fn query(&self, query: &[u8]) -> Result<Bytes, StateError>;
 }
 
