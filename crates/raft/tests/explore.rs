@@ -117,7 +117,10 @@ fn committed_by_the_leader(stage: &mut Setup<'_, Raft>) {
 
 /// Setup: n1 led term 1, and leads term 3. The reply of n2 to a round of reads of term 1 is in flight.
 fn n1_leads_again(stage: &mut Setup<'_, Raft>) {
-    let is_late = |message: &Message| matches!(message, Message::HeartbeatAck(ack) if ack.term == Term(1) && ack.round > 0);
+    let is_late = |message: &Message| match message {
+        Message::HeartbeatAck(ack) => ack.term == Term(1) && ack.round > 0,
+        _ => false,
+    };
     n1_leads(stage);
     stage.read(N1);
     stage.deliver(|_, to, message| to == N2 && matches!(message, Message::Heartbeat(_)));

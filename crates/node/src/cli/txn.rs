@@ -16,7 +16,8 @@ use synod_etcd_api::proto::etcdserverpb as pb;
 /// Prints SUCCESS if every comparison holds and FAILURE otherwise, then the operations' results. The
 /// exit code is 0 in both cases. Without a comparison the --then operations run.
 ///
-/// --compare, --then and --else can be repeated. Quote a word that contains spaces: --then "put greeting 'hello world'".
+/// --compare, --then and --else can be repeated. Quote a word that contains spaces:
+/// --then "put greeting 'hello world'".
 #[derive(Debug, clap::Args)]
 pub(super) struct Txn {
     /// Comparison: 'KEY = VALUE', or a number with version(KEY), create(KEY) (creation revision) or

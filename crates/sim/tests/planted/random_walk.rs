@@ -39,7 +39,8 @@ fn planted_bug_is_found() {
 /// restarted leader reuses the slots for other values.
 #[test]
 fn write_undone_by_a_crash_is_found() {
-    let found = ten_walks(Bug::None, 2, 6_000).expect_err("some crash loses a write that was sent");
+    let found =
+        ten_walks(Bug::None, 2, 24_000).expect_err("some crash loses a write that was sent");
     let rules = [Rule::Agreement, Rule::ChosenOnQuorum, Rule::OneValuePerStamp];
     assert!(rules.contains(&found.violation.rule), "{found}");
 }
