@@ -20,7 +20,7 @@ TARGET = $(shell $(CARGO) metadata --no-deps --format-version 1 $(LOCKED) \
 help: ## List the commands
 	@printf 'Synod: make COMMAND\n\n'
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
-	@printf '\nThe first build compiles RocksDB: about 14 minutes on two idle cores, once.\n'
+	@printf '\nThe first build compiles RocksDB, once: the node alone took 14 minutes on two idle cores.\n'
 
 setup: ## Install missing build tools (C++ compiler, libclang)
 	@./scripts/setup.sh
